@@ -1,0 +1,1 @@
+"""Causal video generation with retrieved memory."""

@@ -1,0 +1,70 @@
+"""Three-axis rotary position embedding of Wan 2.1, with any temporal positions.
+
+Shapes: L = frames given, N = L * height * width tokens (frame, row, column), D = head_dim.
+Keys are kept un-rotated and rotated when read, so a frame can take any temporal position.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+THETA = 10_000.0
+MAX_POSITION = 1024
+"""Length of Wan's frequency table: the model has never seen a position beyond it."""
+
+
+def axis_dims(head_dim: int) -> tuple[int, int, int]:
+    """Real dimensions of a head given to (temporal, row, column): 128 -> (44, 42, 42)."""
+    if head_dim < 6 or head_dim % 2:
+        raise ValueError(f"head_dim must be even and at least 6, got {head_dim}")
+    spatial = 2 * (head_dim // 6)
+    return head_dim - 2 * spatial, spatial, spatial
+
+
+def phases(
+    positions: Tensor, height: int, width: int, head_dim: int
+) -> tuple[Tensor, Tensor]:
+    """Return (cos, sin), each float32 [L * height * width, D / 2], for temporal positions [L].
+
+    height and width count tokens (after patchify); rows and columns keep their true index.
+    Angles are computed in float64, as Wan's complex128 table is.
+    """
+    if positions.ndim != 1 or positions.is_floating_point():
+        raise ValueError(f"positions must be integers of shape [L], got {tuple(positions.shape)}")
+    if positions.numel() and not 0 <= int(positions.min()) <= int(positions.max()) < MAX_POSITION:
+        raise ValueError(
+            f"temporal positions must lie in [0, {MAX_POSITION}), got "
+            f"{int(positions.min())}..{int(positions.max())}"
+        )
+    frames, device = positions.numel(), positions.device
+    indices = (
+        positions.view(-1, 1, 1),
+        torch.arange(height, device=device).view(1, -1, 1),
+        torch.arange(width, device=device).view(1, 1, -1),
+    )
+    angles = torch.cat(
+        [
+            (index[..., None].double() * _frequencies(dim, device)).expand(
+                frames, height, width, dim // 2
+            )
+            for index, dim in zip(indices, axis_dims(head_dim), strict=True)
+        ],
+        dim=-1,
+    ).reshape(frames * height * width, head_dim // 2)
+    return angles.cos().float(), angles.sin().float()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the adjacent channel pairs (2j, 2j + 1) of x [B, N, heads, D] by phases [N, D / 2].
+
+    Computed in float32 and cast back to x.dtype. Phases may carry a leading batch dimension.
+    """
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
+    rotated = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
+    return rotated.flatten(-2).to(x.dtype)
+
+
+def _frequencies(dim: int, device: torch.device) -> Tensor:
+    return THETA ** (-torch.arange(0, dim, 2, dtype=torch.float64, device=device) / dim)

@@ -1,0 +1,25 @@
+"""Text conditioning of a rollout: the captions of a video and which block uses which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptTrack:
+    """Embedded captions of one video and the caption of each block."""
+
+    embeds: Tensor
+    """[P, text_len, text_dim] float32, one matrix per distinct caption. Rows past the caption's
+    end are exactly zero and are attended without a mask, as in Wan."""
+
+    rows: tuple[int, ...]
+    """Row of `embeds` used by each block; its length is the number of blocks."""
+
+    def __post_init__(self) -> None:
+        if self.embeds.ndim != 3:
+            raise ValueError(f"embeds must be [P, text_len, text_dim], got {self.embeds.shape}")
+        if any(not 0 <= row < len(self.embeds) for row in self.rows):
+            raise ValueError(f"rows must index {len(self.embeds)} captions, got {self.rows}")

@@ -1,0 +1,87 @@
+# The front door: `make help` lists what is here. Everything runs in .venv, which `make setup` creates.
+
+PYTHON ?= python3
+# The CPU machines this is developed on get the CPU build by this exact version. For a GPU see README, "On a GPU".
+TORCH ?= torch==2.13.0
+SERVICE ?= service
+OUT ?= out/demo
+DATA ?= out/memory
+ADDRESS ?= 127.0.0.1:50051
+
+BIN := .venv/bin
+USER_STAMP := .venv/.user-$(SERVICE)
+DEV_STAMP := .venv/.dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PROTO := protos/memory_service/v1/memory.proto
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo test test-slow test-gpu check format protos bench bench-smoke \
+	serve toy clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(USER_STAMP)  ## Create .venv with everything the demo needs
+
+setup-dev: $(DEV_STAMP)  ## Create .venv with everything the tests need as well
+
+.venv/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Reverie needs Python 3.11 or later; set PYTHON=/path/to/python3")'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.torch: .venv/.python
+	@echo "Installing $(TORCH) ..."
+	$(PIP) "$(TORCH)"
+	@touch $@
+
+$(USER_STAMP): pyproject.toml .venv/.torch
+	@echo "Installing Reverie and what it needs ..."
+	$(PIP) --editable '.[$(SERVICE),generator,inspector]'
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml $(USER_STAMP)
+	@echo "Installing the development tools ..."
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+demo: setup  ## Start a memory, let two generators share it, leave videos, pictures and tables in out/demo
+	$(BIN)/reverie-generate demo --out $(OUT)
+
+test: setup-dev  ## Run the tests (a few minutes on two cores)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup-dev  ## Run all tests, the long ones too
+	$(BIN)/python -m pytest
+
+test-gpu: setup-dev  ## Run the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+check: setup-dev  ## Lint, format check, strict types, and that generated code is current
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/buf lint
+	$(BIN)/python -m pytest -q tests/unit/test_protos_current.py
+
+format: setup-dev  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+protos: setup-dev  ## Regenerate memory_service/v1 from protos/
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
+
+bench: setup  ## Measure Append, Search, Advance and Fetch beside in-process numpy
+	$(BIN)/python -m benchmarks
+
+bench-smoke: setup  ## The same benchmark, small: shows that it runs
+	$(BIN)/python -m benchmarks --smoke
+
+serve: setup  ## Run a memory service; set ADDRESS and DATA to choose where
+	$(BIN)/reverie-memory serve --data $(DATA) --address $(ADDRESS)
+
+toy: setup  ## Train the toy world's codec, encoder and generator anew (under two hours on two cores)
+	$(BIN)/python -m generator.toy.train
+
+clean:  ## Remove what the demo and the tests made; .venv stays
+	rm -rf out .pytest_cache .mypy_cache .ruff_cache .hypothesis

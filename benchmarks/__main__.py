@@ -8,18 +8,18 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from contextlib import ExitStack, contextmanager
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 # One BLAS thread per process, the baseline's too: two threads on two shared cores make search 60 times slower
 # whenever the neighbour is busy, and must be set before numpy is loaded.
 os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
 
-from benchmarks.generators import Generators, Seconds, Target  # noqa: E402
-from benchmarks.report import markdown  # noqa: E402
-from benchmarks.workload import BLOCK_FRAMES, LATENT_BYTES, SPEC  # noqa: E402
-from memory_service.engine import MemoryEngine  # noqa: E402
+from benchmarks.generators import Generators, Seconds, Target
+from benchmarks.report import markdown
+from benchmarks.workload import BLOCK_FRAMES, LATENT_BYTES, SPEC
+from memory_service.engine import MemoryEngine
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -23,7 +23,10 @@ Seconds = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Target:
-    """What one generator talks to. `kind` is numpy, engine or client; `place` a data directory or an address."""
+    """What one generator talks to.
+
+    `kind` is "numpy", "engine" or "client"; `place` is a data directory or an address.
+    """
 
     name: str
     kind: str

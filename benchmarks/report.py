@@ -53,10 +53,10 @@ def markdown(runs: Mapping[tuple[int, int], Mapping[str, Seconds]]) -> str:
     lines = [
         f"Machine: {machine()}. One copy thread moves {rate / 1e9:.1f} GB/s. {time.strftime('%Y-%m-%d')}.",
         "",
-        "Milliseconds, p50 / p99 over all generators of a row. `numpy`: preallocated arrays in the generator's own "
-        "process, nothing kept, latents in a ring of 480; `engine`: the memory embedded in the process; `tcp`, "
-        "`unix`: a memory service in another process. Advance is append, search and fetch in one call. Floor: bytes "
-        "that one step must move, at the copy rate above.",
+        "Milliseconds, p50 / p99 over all generators of a row. `numpy`: preallocated arrays in the generator's",
+        "own process, nothing kept, latents in a ring of 480. `engine`: the memory embedded in the process.",
+        "`tcp`, `unix`: a memory service in another process. Advance is append, search and fetch in one call.",
+        "`floor`: the bytes that one step must move, at the copy rate above.",
         "",
         "| history | generators | target | Append | Search | Fetch | Advance | Advance / numpy |",
         "|--:|--:|---|--:|--:|--:|--:|--:|",

@@ -1,0 +1,67 @@
+"""A frozen Wan transformer, run causally: one block per forward, past frames by attention alone."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import WanTransformer3DModel
+from torch import Tensor
+
+from generator.attention import Attended, ContextAttention, ContextRope, TextAttention, TextKV, text_kv
+from generator.configs import Geometry
+from generator.kv_cache import KVShape
+
+
+class CausalWan:
+    """Wraps a stock `WanTransformer3DModel`: replaces its `rope` and its processors, and nothing else."""
+
+    def __init__(self, transformer: WanTransformer3DModel) -> None:
+        self.transformer = transformer.eval().requires_grad_(False)
+        self._rope = ContextRope()
+        transformer.rope = self._rope
+        processors = {}
+        for layer in range(len(transformer.blocks)):
+            processors[f"blocks.{layer}.attn1.processor"] = ContextAttention(layer)
+            processors[f"blocks.{layer}.attn2.processor"] = TextAttention(layer, self._rope)
+        transformer.set_attn_processor(processors)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.transformer.patch_embedding.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.transformer.patch_embedding.weight.device
+
+    def kv_shape(self, geometry: Geometry) -> KVShape:
+        """Size of one frame's keys and values."""
+        config = self.transformer.config
+        return KVShape(
+            layers=config.num_layers,
+            tokens_per_frame=geometry.tokens_per_frame,
+            heads=config.num_attention_heads,
+            head_dim=config.attention_head_dim,
+            dtype=self.dtype,
+            device=self.device,
+        )
+
+    def text_kv(self, embeds: Tensor) -> TextKV:
+        """Cross-attention keys and values of one embedded prompt [text_len, text_dim]; once per prompt.
+
+        All rows take part, the zero rows after the prompt's end too: the model was trained that way.
+        """
+        embeds = embeds.to(self.device, self.dtype).unsqueeze(0)
+        context = self.transformer.condition_embedder.text_embedder(embeds)
+        return text_kv([block.attn2 for block in self.transformer.blocks], context)
+
+    def flow(self, latents_FCHW: Tensor, timestep: Tensor, attended: Attended) -> Tensor:
+        """Flow prediction [n, C, H, W] of one block.
+
+        timestep is a scalar, or [N] with one value per token where frames differ.
+        """
+        self._rope.attended = attended
+        # The prompt is in `attended` already: an empty one spares the text projection of every pass.
+        no_text = latents_FCHW.new_empty(1, 0, self.transformer.config.text_dim)
+        latents_BCFHW = latents_FCHW.transpose(0, 1).unsqueeze(0)
+        timestep = timestep.to(self.device).unsqueeze(0)
+        (flow_BCFHW,) = self.transformer(latents_BCFHW, timestep, no_text, return_dict=False)
+        return flow_BCFHW[0].transpose(0, 1)

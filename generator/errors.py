@@ -1,0 +1,78 @@
+"""Errors of the generator that a caller can act on.
+
+GeneratorError
+|- ConfigError         a configuration that cannot be run
+|- CheckpointError     weights that do not fit the model, by name
+|- MissingFileError         a file that a backbone needs is not where it was looked for
+|- MissingKVError           retrieved frames whose keys and values this process does not hold
+`- HistoryNotEmptyError     a rollout would start at frame 0 of a video that already has frames
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from memory_service.types import Handle, VideoKey
+
+
+class GeneratorError(Exception):
+    """Base of all errors of the generator."""
+
+
+class ConfigError(GeneratorError):
+    """The configuration cannot be run; the message names the field and the expectation."""
+
+
+class CheckpointError(GeneratorError):
+    """Weights do not fit the model. `missing` and `unexpected` are names, `misshapen` says shape by shape."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        missing: Iterable[str] = (),
+        unexpected: Iterable[str] = (),
+        misshapen: Iterable[str] = (),
+    ) -> None:
+        self.missing = tuple(sorted(missing))
+        self.unexpected = tuple(sorted(unexpected))
+        self.misshapen = tuple(misshapen)
+        lists = {"missing": self.missing, "unexpected": self.unexpected, "misshapen": self.misshapen}
+        details = [f"{len(names)} {kind}: {_some(names)}" for kind, names in lists.items() if names]
+        super().__init__("; ".join([what, *details]))
+
+
+class MissingFileError(GeneratorError):
+    """`path` does not exist; `expected` says what should be there."""
+
+    def __init__(self, path: Path, expected: str) -> None:
+        self.path = path
+        self.expected = expected
+        super().__init__(f"{path} does not exist; expected {expected}")
+
+
+class MissingKVError(GeneratorError):
+    """The memory returned `handles` whose keys and values are held by no tier of this process."""
+
+    def __init__(self, handles: Sequence[Handle]) -> None:
+        self.handles = tuple(handles)
+        names = [f"{h.key.pool}/{h.key.video} epoch {h.epoch} frame {h.frame}" for h in handles]
+        super().__init__(
+            f"no keys and values for {len(names)} retrieved frame(s): {_some(names)}; they were "
+            "made by another process or video, and re-creating them from latents is not available"
+        )
+
+
+class HistoryNotEmptyError(GeneratorError):
+    """A rollout starts at frame 0, but the video already has frames."""
+
+    def __init__(self, key: VideoKey, length: int) -> None:
+        self.key = key
+        self.length = length
+        super().__init__(f"video {key.pool}/{key.video} already has {length} frames; expected an empty video")
+
+
+def _some(names: Sequence[str], limit: int = 8) -> str:
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,71 @@
+"""The noise of a rollout: a function of prompt and seed alone, whatever the method, device or process.
+
+Draws per video, in the reference's order: the initial noise of all frames at once, then passes - 1 draws per
+block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class BlockNoise:
+    """Noise of one block: `initial` float32 [n, C, H, W], `renoise` float32 [passes - 1, n, C, H, W]."""
+
+    initial: Tensor
+    renoise: Tensor
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> BlockNoise:
+        """The same draws on another device and in another dtype."""
+        return BlockNoise(self.initial.to(device, dtype), self.renoise.to(device, dtype))
+
+
+class Noise(Protocol):
+    """Gives the noise of block 0, 1, 2, ... in this order."""
+
+    def block(self, index: int) -> BlockNoise: ...
+
+
+class SeededNoise:
+    """Noise of one (prompt, seed), drawn on the CPU in float32 from a generator of its own."""
+
+    def __init__(
+        self,
+        prompt: str,
+        seed: int,
+        *,
+        blocks: int,
+        block_frames: int,
+        passes: int,
+        latent_shape: tuple[int, int, int],
+    ) -> None:
+        self._generator = torch.Generator("cpu").manual_seed(noise_seed(prompt, seed))
+        self._initial = self._draw(blocks, block_frames, *latent_shape)
+        self._renoise_shape = (block_frames, *latent_shape)
+        self._passes = passes
+        self._next = 0
+
+    def block(self, index: int) -> BlockNoise:
+        """Noise of block `index`; skipped blocks are drawn and thrown away, none can be drawn again."""
+        if not self._next <= index < len(self._initial):
+            raise IndexError(f"block {index} of {len(self._initial)}; the next to draw is {self._next}")
+        while self._next <= index:
+            draws = [self._draw(*self._renoise_shape) for _ in range(self._passes - 1)]
+            self._next += 1
+        renoise = torch.stack(draws) if draws else torch.empty(0, *self._renoise_shape)
+        return BlockNoise(self._initial[index], renoise)
+
+    def _draw(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self._generator, dtype=torch.float32)
+
+
+def noise_seed(prompt: str, seed: int) -> int:
+    """A 63-bit seed from the SHA-256 of prompt and seed."""
+    digest = hashlib.sha256(f"{seed}\n{prompt}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
@@ -23,3 +24,10 @@ class PromptTrack:
             raise ValueError(f"embeds must be [P, text_len, text_dim], got {self.embeds.shape}")
         if any(not 0 <= row < len(self.embeds) for row in self.rows):
             raise ValueError(f"rows must index {len(self.embeds)} captions, got {self.rows}")
+
+
+class TextEncoder(Protocol):
+    """Turns a prompt into the captions of a video."""
+
+    def track(self, prompt: str, num_blocks: int) -> PromptTrack:
+        """Captions of all blocks. Raises ValueError on a prompt that the model has no words for."""

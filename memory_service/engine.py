@@ -1,0 +1,206 @@
+"""The memory in one process: `Memory` on local reels, without a server."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Self
+
+import memory_service
+from memory_service.errors import AlreadyExists, NotFound, Unavailable
+from memory_service.frames import StoredFrame
+from memory_service.index.base import load_index
+from memory_service.limits import Limits
+from memory_service.store.commit import GroupCommit
+from memory_service.store.files import FileStore
+from memory_service.store.scan import Recovery
+from memory_service.types import (
+    Advanced,
+    Appended,
+    Block,
+    Found,
+    Frame,
+    Handle,
+    Query,
+    Retrieval,
+    ServerInfo,
+    VideoInfo,
+    VideoKey,
+    VideoSpec,
+    VideoState,
+)
+from memory_service.validate import (
+    check_block,
+    check_handles,
+    check_id,
+    check_key,
+    check_queries,
+    check_query,
+    check_spec,
+)
+from memory_service.videos import Videos
+
+_MAX_EPOCH = 2**52
+"""Epochs are random: a video created anew must not revive the handles of one that was dropped."""
+
+
+class MemoryEngine:
+    """`Memory` in process. Safe for threads; videos do not wait for each other.
+
+    A video is opened, verified and indexed by the first call that needs it; until then it costs nothing.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | PathLike[str],
+        *,
+        index: str = "flat",
+        limits: Limits | None = None,
+        commit_interval_s: float = 0.1,
+        extent_bytes: int = 4 << 20,
+        read_only: bool = False,
+    ) -> None:
+        """Open the memory in `data_dir`, creating the directory.
+
+        `commit_interval_s` is the longest that a kept frame stays without fdatasync, `extent_bytes` how much
+        file a video gets at a time. Raises Busy when another process has the directory, InvalidArgument for
+        an unknown index, Unavailable.
+        """
+        self.limits = limits or Limits()
+        self._index = load_index(index)
+        self._read_only = read_only
+        store = FileStore(Path(data_dir), extent_bytes=extent_bytes, read_only=read_only)
+        commit = None if read_only else GroupCommit(commit_interval_s)
+        self._videos = Videos(store, self._index, commit)
+        self._started = time.monotonic()
+
+    @classmethod
+    def open_read_only(cls, data_dir: str | PathLike[str], *, index: str = "flat") -> Self:
+        """Open a directory for inspection: takes no lock and changes nothing, logs no retrieval.
+
+        A video is seen as it was when first asked for. Verbs that write raise Unavailable.
+        """
+        return cls(data_dir, index=index, read_only=True)
+
+    @property
+    def recoveries(self) -> Sequence[Recovery]:
+        """Torn tails found in the videos opened so far."""
+        return tuple(self._videos.recoveries)
+
+    def create_video(self, key: VideoKey, spec: VideoSpec) -> VideoInfo:
+        """See `Memory.create_video`."""
+        self._check_writable()
+        check_key(key)
+        check_spec(spec, self.limits)
+        plain = VideoSpec(
+            int(spec.embedding_dim),
+            spec.latent_dtype,
+            tuple(map(int, spec.latent_shape)),
+            spec.encoder_id,
+            dict(spec.metadata),
+        )
+        epoch = 1 + secrets.randbelow(_MAX_EPOCH - 1)
+        new = VideoInfo(key, plain, VideoState(epoch, 0, 0), time.time_ns() // 1_000_000)
+        there = self._videos.get_or_create(new)
+        if there.spec != plain:
+            raise AlreadyExists(
+                f"video {key.pool}/{key.video} is there with another spec",
+                field="spec",
+                expected=str(there.spec),
+            )
+        return there
+
+    def get_video(self, key: VideoKey) -> VideoInfo:
+        """See `Memory.get_video`."""
+        check_key(key)
+        return self._videos.get(key).info()
+
+    def list_videos(self, pool: str) -> Sequence[VideoInfo]:
+        """See `Memory.list_videos`. Cold videos stay cold; what cannot be read is logged and left out."""
+        check_id(pool, "pool")
+        return self._videos.list(pool)
+
+    def drop_video(self, key: VideoKey) -> None:
+        """See `Memory.drop_video`."""
+        self._check_writable()
+        check_key(key)
+        self._videos.drop(key)
+
+    def append(
+        self, key: VideoKey, block: Block, *, epoch: int | None = None, sync: bool = False
+    ) -> Appended:
+        """See `Memory.append`."""
+        self._check_writable()
+        check_key(key)
+        video = self._videos.get(key)
+        check_block(block, video.spec, self.limits)
+        return video.append(block, epoch=epoch, sync=sync)
+
+    def search(self, key: VideoKey, queries: Sequence[Query], *, log: bool = True) -> Found:
+        """See `Memory.search`."""
+        check_key(key)
+        video = self._videos.get(key)
+        check_queries(queries, video.spec, self.limits)
+        return video.search(queries, log=log)
+
+    def fetch(self, handles: Sequence[Handle], parts: Sequence[str] = ()) -> Sequence[Frame]:
+        """See `Memory.fetch`."""
+        self._videos.check_open()
+        check_handles(handles, self.limits)
+        by_video: dict[VideoKey, list[tuple[int, Handle]]] = {}
+        for number, handle in enumerate(handles):
+            by_video.setdefault(handle.key, []).append((number, handle))
+        stored: dict[int, StoredFrame] = {}
+        for key, numbered in by_video.items():
+            try:
+                frames = self._videos.get(key).stored(numbered, parts)
+            except NotFound as exc:
+                if exc.field == "key":
+                    exc.field = f"handles[{numbered[0][0]}].key"
+                raise
+            stored.update(zip((number for number, _ in numbered), frames, strict=True))
+        return [stored[number].verified() for number in range(len(handles))]
+
+    def advance(
+        self,
+        key: VideoKey,
+        block: Block,
+        query: Query,
+        *,
+        known: Sequence[Handle] = (),
+        epoch: int | None = None,
+        sync: bool = False,
+    ) -> Advanced:
+        """See `Memory.advance`."""
+        self._check_writable()
+        check_key(key)
+        video = self._videos.get(key)
+        check_block(block, video.spec, self.limits)
+        check_query(query, video.spec, self.limits, "query", may_lack_vector=True)
+        return video.advance(block, query, known=known, epoch=epoch, sync=sync)
+
+    def retrievals(self, key: VideoKey) -> Sequence[Retrieval]:
+        """See `Memory.retrievals`."""
+        check_key(key)
+        return self._videos.get(key).retrievals()
+
+    def info(self) -> ServerInfo:
+        """See `Memory.info`."""
+        return ServerInfo(
+            version=memory_service.__version__,
+            index=self._index.name,
+            max_message_bytes=self.limits.max_message_bytes,
+            max_k=self.limits.max_k,
+            max_queries=self.limits.max_queries,
+            hot_videos=self._videos.hot,
+            uptime_s=time.monotonic() - self._started,
+        )
+
+    def close(self) -> None:
+        """See `Memory.close`. Raises what the last commit of a video raises."""
+        self._videos.close()
+
+    def _check_writable(self) -> None:
+        if self._read_only:
+            raise Unavailable("the memory is open for reading only")

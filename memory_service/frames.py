@@ -1,0 +1,124 @@
+"""Where the frames of one video lie in its reel, and reading them back verified."""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memory_service.errors import DataLoss, NotFound
+from memory_service.records import Extent, StoredBlock
+from memory_service.reel import crc32c
+from memory_service.store.reel_file import ReelFile
+from memory_service.types import Block, Buffer, Embeddings, Frame, Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Bytes in the mapped reel and the CRC-32C that they must have."""
+
+    data: memoryview
+    crc: int
+
+    def verified(self, what: str) -> memoryview:
+        """The bytes. Raises DataLoss, naming `what`, when they are not what was appended."""
+        if len(self.data) and crc32c(self.data) != self.crc:
+            raise DataLoss(f"{what} fails its checksum")
+        return self.data
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFrame:
+    """One frame as it lies in the reel, not yet verified; stays readable whatever becomes of the video."""
+
+    handle: Handle
+    embedding: Payload
+    parts: Mapping[str, Payload]
+
+    def verified(self) -> Frame:
+        """The frame, its payloads as read-only views. Raises DataLoss."""
+        name = f"of frame {self.handle.frame} of {self.handle.key.pool}/{self.handle.key.video}"
+        embedding = np.frombuffer(self.embedding.verified(f"the embedding {name}"), np.float32)
+        parts: dict[str, Buffer] = {
+            part: payload.verified(f"part {part!r} {name}") for part, payload in self.parts.items()
+        }
+        return Frame(self.handle, embedding, parts)
+
+
+class Frames:
+    """The table of frames of one reel. Reads are safe beside `add`, which its caller serialises."""
+
+    def __init__(self, reel: ReelFile) -> None:
+        self._reel = reel
+        self._blocks: list[StoredBlock] = []
+        self._stops: list[int] = []
+        self._ends: list[int] = []
+
+    @property
+    def length(self) -> int:
+        return self._stops[-1] if self._stops else 0
+
+    @property
+    def durable(self) -> int:
+        """Number of frames that survive a loss of power."""
+        blocks = bisect_right(self._ends, self._reel.durable)
+        return self._stops[blocks - 1] if blocks else 0
+
+    def add(self, block: StoredBlock) -> None:
+        """Add the block that follows the last one."""
+        self._blocks.append(block)
+        self._ends.append(block.end)
+        self._stops.append(block.span.stop)
+
+    def end_of(self, frame: int) -> int:
+        """Byte offset in the reel behind the block that holds `frame`."""
+        return self._block(frame).end
+
+    def embeddings(self, frames: Sequence[int] | NDArray[np.int64]) -> Embeddings:
+        """Stored embeddings float32 [m, D] of m >= 1 frames."""
+        rows = [np.frombuffer(self._payload(self._block(f).embedding(f)).data, np.float32) for f in frames]
+        return np.stack(rows)
+
+    def stored(self, handle: Handle, parts: Sequence[str]) -> StoredFrame:
+        """The frame of a live handle with the named parts, or all when none is named. Raises NotFound."""
+        block = self._block(handle.frame)
+        for part in parts:
+            if part not in block.parts:
+                raise NotFound(
+                    f"frame {handle.frame} has no part {part!r}",
+                    field="parts",
+                    expected=f"one of {', '.join(block.parts)}",
+                )
+        embedding = self._payload(block.embedding(handle.frame))
+        names = parts or block.parts
+        return StoredFrame(
+            handle, embedding, {name: self._payload(block.payload(name, handle.frame)) for name in names}
+        )
+
+    def first_difference(self, block: Block) -> int | None:
+        """The first frame of `block` that is stored with other bytes or parts; all of them must be kept."""
+        for row, frame in enumerate(range(block.span.start, block.span.stop)):
+            stored = self._block(frame)
+            if stored.parts.keys() != block.parts.keys():
+                return frame
+            pairs = [(stored.payload(name, frame), payloads[row]) for name, payloads in block.parts.items()]
+            pairs.append((stored.embedding(frame), block.embeddings[row].tobytes()))
+            if not all(_equal(self._payload(extent).data, sent) for extent, sent in pairs):
+                return frame
+        return None
+
+    def _block(self, frame: int) -> StoredBlock:
+        return self._blocks[bisect_right(self._stops, frame)]
+
+    def _payload(self, extent: Extent) -> Payload:
+        offset, length, crc = extent
+        return Payload(self._reel.view(offset, length), crc)
+
+
+def _equal(stored: memoryview, sent: Buffer) -> bool:
+    """Whether the bytes are equal; numpy compares them many times faster than memoryviews do."""
+    data = memoryview(sent).cast("B")
+    return len(stored) == len(data) and np.array_equal(
+        np.frombuffer(stored, np.uint8), np.frombuffer(data, np.uint8)
+    )

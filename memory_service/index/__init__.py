@@ -1,0 +1,1 @@
+"""Index plug-ins: vectors in, nearest frames out. No index ever sees a latent."""

@@ -1,0 +1,44 @@
+"""How much one call may carry."""
+
+from dataclasses import dataclass, fields
+
+from memory_service.errors import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Upper bounds on requests; what exceeds one is refused before anything is changed."""
+
+    max_message_bytes: int = 64 << 20
+    """Largest block, and largest message of the wire, in bytes."""
+
+    max_block_frames: int = 256
+    """Most latent frames in one block."""
+
+    max_parts: int = 16
+    """Most named parts of a frame, the latent included."""
+
+    max_embedding_dim: int = 65_536
+    """Largest embedding dimension."""
+
+    max_latent_axes: int = 8
+    """Most axes of a latent's shape."""
+
+    max_metadata_bytes: int = 64 << 10
+    """Most bytes of UTF-8 in a video's metadata and encoder id together."""
+
+    max_k: int = 4096
+    """Most hits of one query."""
+
+    max_queries: int = 256
+    """Most queries of one search."""
+
+    max_handles: int = 4096
+    """Most handles of one fetch."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if getattr(self, field.name) < 1:
+                raise InvalidArgument(
+                    "a limit must be positive", field=f"limits.{field.name}", expected=">= 1"
+                )

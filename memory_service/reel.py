@@ -1,0 +1,242 @@
+"""The framing of a reel: an ordered log of records, each proving its own bytes.
+
+A record is a fixed prefix of 64 bytes, a msgpack header, and a body; all three start at multiples of `ALIGN`
+from the record's start, and records at multiples of `ALIGN` from the reel's start. `docs/reel-format.md` has
+the format byte by byte. This module turns values into buffers and back; it does no I/O.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import google_crc32c
+import msgpack
+import numpy as np
+
+from memory_service.types import Buffer
+
+MAGIC = b"REEL"
+FORMAT_VERSION = 1
+ALIGN = 64
+PREFIX_BYTES = 64
+MAX_HEADER_BYTES = 64 << 20
+MAX_BODY_BYTES = 1 << 40
+
+_ZEROS = bytes(ALIGN)
+# magic, version, type, flags, header and body bytes, sequence, epoch, durable, header and body CRC, reserved
+_PREFIX = struct.Struct("<4sHHIIQQQQIII")
+_CHECKSUM = struct.Struct("<I")
+
+
+class Kind(IntEnum):
+    """Record types. Numbers are never reused; 5, 6 and 7 are kept for fork, truncate and seal."""
+
+    VIDEO = 1
+    BLOCK = 2
+    RETRIEVAL = 3
+    COMMIT = 4
+
+
+_KINDS = frozenset(Kind)
+
+
+OPTIONAL = 1
+"""Flag of a record that a reader may skip when it does not know its kind; any other is refused."""
+
+
+class Damaged(Exception):
+    """Bytes that are not a whole, valid record; the message says in what way."""
+
+
+class Unsupported(Exception):
+    """A valid record that this reader cannot understand: it is kept, never cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The fixed part of a record.
+
+    `durable` is a byte offset in the reel: everything before it was known to be on stable storage when this
+    record was written. `epoch` keeps payloads that happen to hold a copy of a reel from passing for records.
+    """
+
+    kind: int
+    flags: int
+    header_bytes: int
+    body_bytes: int
+    sequence: int
+    epoch: int
+    durable: int
+    header_crc: int
+    body_crc: int
+
+    @property
+    def body_offset(self) -> int:
+        """Where the body starts, from the record's start."""
+        return PREFIX_BYTES + aligned(self.header_bytes)
+
+    @property
+    def record_bytes(self) -> int:
+        """Size of the whole record with its padding."""
+        return self.body_offset + aligned(self.body_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record in a reel: `offset` is its start, `header` its decoded header."""
+
+    offset: int
+    prefix: Prefix
+    header: dict[str, Any]
+
+    @property
+    def body(self) -> int:
+        """Byte offset of the body in the reel."""
+        return self.offset + self.prefix.body_offset
+
+    @property
+    def end(self) -> int:
+        """Byte offset in the reel after this record."""
+        return self.offset + self.prefix.record_bytes
+
+
+def aligned(size: int) -> int:
+    """`size` rounded up to a multiple of `ALIGN`."""
+    return -(-size // ALIGN) * ALIGN
+
+
+def padding(size: int) -> bytes:
+    """The zeros that bring `size` bytes to a multiple of `ALIGN`."""
+    return _ZEROS[: -size % ALIGN]
+
+
+def crc32c(data: Buffer, crc: int = 0) -> int:
+    """CRC-32C of `data`, continuing `crc`; copies nothing.
+
+    google_crc32c refuses writable and memoryview buffers but takes an array over the same bytes.
+    """
+    return int(google_crc32c.extend(crc, np.frombuffer(data, np.uint8)))
+
+
+def body_crc32c(body: Sequence[Buffer]) -> int:
+    """CRC-32C of the concatenation of `body`."""
+    crc = 0
+    for piece in body:
+        if len(piece):
+            crc = crc32c(piece, crc)
+    return crc
+
+
+def encode(
+    kind: Kind, header: dict[str, Any], body: Sequence[Buffer], *, sequence: int, epoch: int, durable: int
+) -> tuple[Prefix, list[Buffer]]:
+    """The prefix of one record and the buffers to write, in order; pieces of `body` are not copied."""
+    packed: bytes = msgpack.packb(header, use_single_float=True)
+    prefix = Prefix(
+        kind=kind,
+        flags=OPTIONAL if kind in (Kind.RETRIEVAL, Kind.COMMIT) else 0,
+        header_bytes=len(packed),
+        body_bytes=sum(map(len, body)),
+        sequence=sequence,
+        epoch=epoch,
+        durable=durable,
+        header_crc=google_crc32c.value(packed),
+        body_crc=body_crc32c(body),
+    )
+    fixed = _PREFIX.pack(
+        MAGIC,
+        FORMAT_VERSION,
+        prefix.kind,
+        prefix.flags,
+        prefix.header_bytes,
+        prefix.body_bytes,
+        prefix.sequence,
+        prefix.epoch,
+        prefix.durable,
+        prefix.header_crc,
+        prefix.body_crc,
+        0,
+    )
+    head = fixed + _CHECKSUM.pack(google_crc32c.value(fixed)) + packed + padding(len(packed))
+    return prefix, [head, *body, padding(prefix.body_bytes)]
+
+
+def decode_prefix(data: memoryview, offset: int) -> Prefix | None:
+    """The prefix at `offset`, or None where a reel ends: at its last byte or in preallocated zeros.
+
+    Raises Damaged, Unsupported.
+    """
+    raw = bytes(data[offset : offset + PREFIX_BYTES])
+    if not raw or raw == bytes(PREFIX_BYTES):
+        return None
+    if len(raw) < PREFIX_BYTES:
+        raise Damaged("prefix is cut short")
+    if _CHECKSUM.unpack_from(raw, _PREFIX.size)[0] != google_crc32c.value(raw[: _PREFIX.size]):
+        raise Damaged("prefix fails its checksum")
+    (
+        magic,
+        version,
+        kind,
+        flags,
+        header_bytes,
+        body_bytes,
+        sequence,
+        epoch,
+        durable,
+        header_crc,
+        body_crc,
+        _,
+    ) = _PREFIX.unpack_from(raw)
+    if magic != MAGIC:
+        raise Damaged("prefix has no magic")
+    if version != FORMAT_VERSION:
+        raise Unsupported(f"format version {version}, this reader knows {FORMAT_VERSION}")
+    if kind not in _KINDS and not flags & OPTIONAL:
+        raise Unsupported(f"record type {kind}, this reader knows {sorted(_KINDS)}")
+    if header_bytes > MAX_HEADER_BYTES or body_bytes > MAX_BODY_BYTES:
+        raise Damaged("record is impossibly large")
+    return Prefix(kind, flags, header_bytes, body_bytes, sequence, epoch, durable, header_crc, body_crc)
+
+
+def decode_record(data: memoryview, offset: int, prefix: Prefix) -> Record:
+    """The record at `offset`, its header checked and decoded, its body not yet. Raises Damaged."""
+    if offset + prefix.record_bytes > len(data):
+        raise Damaged("record is cut short")
+    start = offset + PREFIX_BYTES
+    raw = bytes(data[start : start + prefix.header_bytes])
+    if google_crc32c.value(raw) != prefix.header_crc:
+        raise Damaged("header fails its checksum")
+    try:
+        header = msgpack.unpackb(raw)
+    except ValueError as exc:
+        raise Damaged("header is not msgpack") from exc
+    if not isinstance(header, dict):
+        raise Damaged("header is not a map")
+    return Record(offset, prefix, header)
+
+
+def check_body(data: memoryview, record: Record) -> None:
+    """Raises Damaged when the body of `record` fails its checksum."""
+    body = data[record.body : record.body + record.prefix.body_bytes]
+    if len(body) and crc32c(body) != record.prefix.body_crc:
+        raise Damaged("body fails its checksum")
+
+
+def find_prefix(data: memoryview, offset: int, *, epoch: int, sequence: int) -> tuple[int, Prefix] | None:
+    """The first valid prefix at or after `offset` that this reel wrote after record `sequence`.
+
+    It answers whether bad bytes are the end of a reel or a hole in it. Raises Unsupported.
+    """
+    words = np.frombuffer(data, "<u4", count=len(data) // 4)
+    first = aligned(offset)
+    starts = np.flatnonzero(words[first // 4 :: ALIGN // 4] == int.from_bytes(MAGIC, "little"))
+    for start in (int(i) * ALIGN + first for i in starts):
+        try:
+            prefix = decode_prefix(data, start)
+        except Damaged:
+            continue
+        if prefix is not None and prefix.epoch == epoch and prefix.sequence > sequence:
+            return start, prefix
+    return None

@@ -1,0 +1,1 @@
+"""Where reels live: local files, written by append and verified on open."""

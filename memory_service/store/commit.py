@@ -1,0 +1,58 @@
+"""Group commit: one thread that makes every changed reel durable within a fixed time."""
+
+import logging
+import threading
+import time
+
+from memory_service.errors import ServiceError
+from memory_service.store.reel_file import ReelFile
+
+_log = logging.getLogger(__name__)
+
+
+class GroupCommit:
+    """Commits each reel given to `mark` within about `interval_s` seconds. Safe for threads.
+
+    A commit that fails poisons its reel, which says so to its next writer; other reels go on.
+    """
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._changed: set[ReelFile] = set()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
+        self._thread.start()
+
+    def mark(self, reel: ReelFile) -> None:
+        """Have `reel` committed soon."""
+        with self._wake:
+            if not self._changed:
+                self._wake.notify()
+            self._changed.add(reel)
+
+    def close(self) -> None:
+        """Commit what is marked and end the thread."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._changed or self._closing)
+                if not self._changed:
+                    return
+                if not self._closing:
+                    self._wake.wait_for(lambda: self._closing, self._interval_s)
+                batch, self._changed = self._changed, set()
+            started = time.perf_counter()
+            for reel in batch:
+                if reel.closed:
+                    continue
+                try:
+                    reel.commit()
+                except ServiceError as exc:
+                    _log.error("commit failed path=%s reason=%s", reel.path, exc)
+            _log.debug("committed reels=%d ms=%.1f", len(batch), 1e3 * (time.perf_counter() - started))

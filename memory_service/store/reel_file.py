@@ -1,0 +1,220 @@
+"""One reel as a local file: appended in preallocated extents, mapped for reading, committed by fdatasync."""
+
+import logging
+import mmap
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from memory_service.errors import DataLoss, ServiceError, Unavailable
+from memory_service.reel import PREFIX_BYTES, Damaged, Kind, Record, decode_prefix, decode_record, encode
+from memory_service.store.failures import storage_error
+from memory_service.store.scan import Scan, scan
+from memory_service.types import Buffer
+
+_log = logging.getLogger(__name__)
+
+_MAX_BUFFERS = 1024
+"""IOV_MAX of Linux: how many buffers one pwritev takes."""
+
+
+class ReelFile:
+    """A verified reel that is open, as `open_reel` gives it. Safe for threads; its caller orders appends.
+
+    `end` is the byte offset after the last record, `durable` the offset up to which fdatasync has succeeded.
+    Once fdatasync has failed nobody knows what is on the disk: `failure` says why, the mark stands still and
+    every later append is refused.
+    """
+
+    def __init__(self, path: Path, fd: int, data: memoryview, found: Scan, extent_bytes: int) -> None:
+        self.path = path
+        self.failure: str | None = None
+        self.end = found.end
+        self.durable = min(found.durable, found.end)
+        self._fd = fd
+        self._map = data
+        self._allocated = len(data)
+        self._extent_bytes = extent_bytes
+        self._sequence = len(found.records)
+        self._epoch = found.records[0].prefix.epoch
+        self._to_commit = self.end
+        self._lock = threading.Lock()
+        self._sync_lock = threading.Lock()
+
+    @property
+    def closed(self) -> bool:
+        return self._fd < 0
+
+    def append(self, kind: Kind, header: dict[str, Any], body: Sequence[Buffer] = ()) -> Record:
+        """Add a record at the end; after the return it survives a crash of the process.
+
+        Raises TooLarge when the disk is full, Unavailable on any other failure; the reel is then as before.
+        """
+        with self._lock:
+            if self._fd < 0:
+                raise Unavailable(f"reel {self.path} is closed")
+            if self.failure is not None:
+                raise Unavailable(f"reel {self.path} refuses appends since {self.failure}")
+            prefix, buffers = encode(
+                kind, header, body, sequence=self._sequence, epoch=self._epoch, durable=self.durable
+            )
+            try:
+                self._allocate(self.end + prefix.record_bytes)
+                _write_all(self._fd, buffers, self.end)
+            except OSError as exc:
+                self._wipe_after_end()
+                raise storage_error(f"append to {self.path} failed", exc) from exc
+            record = Record(self.end, prefix, header)
+            self.end = record.end
+            self._sequence += 1
+            if kind != Kind.COMMIT:
+                self._to_commit = self.end
+            return record
+
+    def view(self, offset: int, length: int) -> memoryview:
+        """Read-only bytes of the file; valid while referenced, whatever happens to the reel."""
+        data = self._map
+        if offset + length > len(data):
+            with self._lock:
+                if self._fd < 0:
+                    raise Unavailable(f"reel {self.path} is closed")
+                data = self._map = mapped(self._fd, self._allocated)
+        return data[offset : offset + length]
+
+    def record(self, offset: int) -> Record:
+        """The record at `offset`, read again. Raises DataLoss."""
+        try:
+            prefix = decode_prefix(self.view(offset, PREFIX_BYTES), 0)
+            assert prefix is not None
+            return decode_record(self.view(0, offset + prefix.record_bytes), offset, prefix)
+        except Damaged as exc:
+            raise DataLoss(f"reel {self.path} is damaged at byte {offset}: {exc}") from exc
+
+    def commit(self, upto: int | None = None) -> None:
+        """Make all records, or at least those before byte `upto`, durable. Raises TooLarge, Unavailable.
+
+        Callers that wait here together share one fdatasync.
+        """
+        with self._sync_lock:
+            target = self.end
+            if self.durable >= (self._to_commit if upto is None else upto):
+                return
+            if self._fd < 0 or self.failure is not None:
+                raise Unavailable(f"reel {self.path} cannot commit: {self.failure or 'it is closed'}")
+            try:
+                os.fdatasync(self._fd)
+            except OSError as exc:
+                self.failure = f"fdatasync failed: {exc.strerror}"
+                _log.error(
+                    "reel poisoned path=%s durable=%d reason=%s", self.path, self.durable, self.failure
+                )
+                raise storage_error(f"commit of {self.path} failed", exc) from exc
+            self.durable = target
+        self.note_commit()
+
+    def note_commit(self) -> None:
+        """Write down how far the reel is durable, so that damage before it is never taken for a torn tail.
+
+        Best effort: the next record carries the mark as well.
+        """
+        try:
+            self.append(Kind.COMMIT, {})
+        except ServiceError as exc:
+            _log.warning("commit not noted path=%s reason=%s", self.path, exc)
+
+    def settle(self, *, torn: bool) -> None:
+        """Bring the file of a former process into a known state: no torn tail, all of it durable."""
+        try:
+            if torn:
+                os.ftruncate(self._fd, self.end)
+                self._allocated = self.end
+        except OSError as exc:
+            raise storage_error(f"the torn tail of {self.path} could not be cut", exc) from exc
+        self.commit()
+
+    def close(self) -> None:
+        """Commit, give preallocated space back and release the file; views stay valid.
+
+        Raises TooLarge, Unavailable.
+        """
+        try:
+            if self._fd >= 0 and self.failure is None:
+                self.commit()
+                with self._sync_lock, self._lock:
+                    self._trim()
+        except OSError as exc:
+            raise storage_error(f"close of {self.path} failed", exc) from exc
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Release the file as it is."""
+        with self._sync_lock, self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+    def _allocate(self, end: int) -> None:
+        if end <= self._allocated:
+            return
+        size = -(-end // self._extent_bytes) * self._extent_bytes
+        try:
+            os.posix_fallocate(self._fd, self._allocated, size - self._allocated)
+        except OSError:
+            size = end
+            os.posix_fallocate(self._fd, self._allocated, size - self._allocated)
+        self._allocated = size
+
+    def _trim(self) -> None:
+        if self._allocated > self.end:
+            os.ftruncate(self._fd, self.end)
+            self._allocated = self.end
+            os.fdatasync(self._fd)
+            self.durable = self.end
+
+    def _wipe_after_end(self) -> None:
+        """Undo a partial write, so that no reader ever sees it."""
+        try:
+            os.ftruncate(self._fd, self.end)
+            self._allocated = self.end
+        except OSError as exc:
+            self.failure = f"a partial write could not be undone: {exc.strerror}"
+            _log.error("reel poisoned path=%s end=%d reason=%s", self.path, self.end, self.failure)
+
+
+def open_reel(path: Path, *, extent_bytes: int, read_only: bool = False) -> tuple[ReelFile, Scan]:
+    """Open and verify a reel; for writing also cut a torn tail and commit what a former process left.
+
+    Raises DataLoss, TooLarge, Unavailable, and FileNotFoundError where there is none.
+    """
+    fd = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
+    try:
+        data = mapped(fd, os.fstat(fd).st_size)
+        found = scan(path, data)
+        reel = ReelFile(path, fd, data, found, extent_bytes)
+        if not read_only:
+            reel.settle(torn=found.recovery is not None)
+    except BaseException:
+        os.close(fd)
+        raise
+    if found.recovery is not None:
+        _log.warning("torn tail cut %s", found.recovery)
+    return reel, found
+
+
+def mapped(fd: int, size: int) -> memoryview:
+    return memoryview(mmap.mmap(fd, size, access=mmap.ACCESS_READ) if size else b"")
+
+
+def _write_all(fd: int, buffers: list[Buffer], offset: int) -> None:
+    """Write `buffers` at `offset`, in one call unless there are too many or the kernel takes less."""
+    rest = [memoryview(buffer) for buffer in buffers if len(buffer)]
+    while rest:
+        written = os.pwritev(fd, rest[:_MAX_BUFFERS], offset)
+        offset += written
+        while rest and written >= len(rest[0]):
+            written -= len(rest.pop(0))
+        if written:
+            rest[0] = rest[0][written:]

@@ -1,0 +1,116 @@
+"""Walking a reel: which records it holds, and whether its end is an end, a torn tail or damage.
+
+A torn tail is what a crash leaves of appends that nobody had been told are durable; it is cut and reported.
+Damage is anything wrong before the durable mark, which the records themselves carry: it is raised, never cut.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from memory_service.errors import DataLoss, Unavailable
+from memory_service.reel import (
+    Damaged,
+    Kind,
+    Record,
+    Unsupported,
+    check_body,
+    decode_prefix,
+    decode_record,
+    find_prefix,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A torn tail that was cut: `frames_kept` frames before byte `offset` stay, `bytes_cut` bytes go."""
+
+    path: Path
+    offset: int
+    frames_kept: int
+    bytes_cut: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The valid records of a reel, at least one. `durable` bytes of it are proven to be on stable storage."""
+
+    records: tuple[Record, ...]
+    durable: int
+    recovery: Recovery | None
+
+    @property
+    def end(self) -> int:
+        """Byte offset after the last valid record."""
+        return self.records[-1].end
+
+
+def scan(path: Path, data: memoryview, *, verify_all: bool = True) -> Scan:
+    """Walk the reel in `data`; O(number of records) and, with `verify_all`, one pass over all bytes.
+
+    Without `verify_all` bodies are read only where nothing proves that they were durable. Raises DataLoss on
+    damage and Unavailable on records of a newer format.
+    """
+    try:
+        records, reason = _walk(data)
+        durable = max((record.prefix.durable for record in records), default=0)
+        records, reason = _verified(data, records, reason, after=0 if verify_all else durable)
+        if not records or records[0].prefix.kind != Kind.VIDEO:
+            raise _loss(path, 0, 0, reason or "there is no video record")
+        end = records[-1].end
+        durable = max(durable, _durable_beyond(data, records[-1]))
+    except Unsupported as exc:
+        raise Unavailable(f"reel {path} needs a newer reader: {exc}") from exc
+    if end < durable:
+        raise _loss(path, end, len(records), reason or "the record is missing")
+    torn = len(bytes(data[end:]).rstrip(b"\0"))
+    if not torn:
+        return Scan(tuple(records), durable, None)
+    frames = sum(record.header["n"] for record in records if record.prefix.kind == Kind.BLOCK)
+    return Scan(tuple(records), durable, Recovery(path, end, frames, torn, reason or "bytes of no record"))
+
+
+def _walk(data: memoryview) -> tuple[list[Record], str]:
+    """The records up to the end or the first bad one, bodies unread, and what is bad about it."""
+    records: list[Record] = []
+    offset = 0
+    try:
+        while (prefix := decode_prefix(data, offset)) is not None:
+            if prefix.sequence != len(records):
+                raise Damaged(f"sequence number {prefix.sequence} where {len(records)} is due")
+            records.append(decode_record(data, offset, prefix))
+            offset = records[-1].end
+    except Damaged as exc:
+        return records, str(exc)
+    return records, ""
+
+
+def _verified(
+    data: memoryview, records: list[Record], reason: str, *, after: int
+) -> tuple[list[Record], str]:
+    """The records before the first whose body is bad, reading those that end after byte `after`."""
+    for number, record in enumerate(records):
+        if record.end > after:
+            try:
+                check_body(data, record)
+            except Damaged as exc:
+                return records[:number], str(exc)
+    return records, reason
+
+
+def _durable_beyond(data: memoryview, last: Record) -> int:
+    """The durable mark in the records that follow bad bytes after `last`; 0 when none follow."""
+    durable, offset = 0, last.end
+    while True:
+        later = find_prefix(data, offset, epoch=last.prefix.epoch, sequence=last.prefix.sequence)
+        if later is None:
+            return durable
+        durable = max(durable, later[1].durable)
+        offset = later[0] + 1
+
+
+def _loss(path: Path, offset: int, number: int, reason: str) -> DataLoss:
+    return DataLoss(
+        f"reel {path} is damaged at byte {offset}, record {number}: {reason}",
+        details={"path": str(path), "offset": str(offset), "record": str(number)},
+    )

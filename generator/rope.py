@@ -22,9 +22,7 @@ def axis_dims(head_dim: int) -> tuple[int, int, int]:
     return head_dim - 2 * spatial, spatial, spatial
 
 
-def phases(
-    positions: Tensor, height: int, width: int, head_dim: int
-) -> tuple[Tensor, Tensor]:
+def phases(positions: Tensor, height: int, width: int, head_dim: int) -> tuple[Tensor, Tensor]:
     """Return (cos, sin), each float32 [L * height * width, D / 2], for temporal positions [L].
 
     height and width count tokens (after patchify); rows and columns keep their true index.
@@ -45,9 +43,7 @@ def phases(
     )
     angles = torch.cat(
         [
-            (index[..., None].double() * _frequencies(dim, device)).expand(
-                frames, height, width, dim // 2
-            )
+            (index[..., None].double() * _frequencies(dim, device)).expand(frames, height, width, dim // 2)
             for index, dim in zip(indices, axis_dims(head_dim), strict=True)
         ],
         dim=-1,

@@ -41,9 +41,7 @@ def test_rotate_keeps_dtype_and_norm():
     x = torch.randn(2, 12, 4, 48, dtype=torch.bfloat16)
     turned = rotate(x, *phases(torch.tensor([3, 900]), 2, 3, 48))
     assert turned.dtype == torch.bfloat16
-    torch.testing.assert_close(
-        turned.float().norm(dim=-1), x.float().norm(dim=-1), rtol=2e-2, atol=0
-    )
+    torch.testing.assert_close(turned.float().norm(dim=-1), x.float().norm(dim=-1), rtol=2e-2, atol=0)
 
 
 @pytest.mark.parametrize("position", [-1, 1024])

@@ -1,0 +1,1 @@
+"""The bundled toy world and model: a small causal video generator that runs on any machine."""

@@ -1,0 +1,66 @@
+"""Configuration of the toy model and of its training; a variant changes one field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Arguments of the stock diffusers WanTransformer3DModel."""
+
+    patch_size: tuple[int, int, int] = (1, 4, 1)
+    """A camera step of one cell moves tokens by exactly one column."""
+    num_attention_heads: int = 4
+    attention_head_dim: int = 48
+    in_channels: int = 16
+    out_channels: int = 16
+    text_dim: int = 64
+    freq_dim: int = 256
+    ffn_dim: int = 640
+    num_layers: int = 8
+    rope_max_seq_len: int = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Training of the toy transformer."""
+
+    seed: int = 0
+    hours: float = 1.25
+    """Wall time of the whole run; the learning-rate schedule follows the clock."""
+    worlds: int = 3000
+    world_cells: int = 64
+    """Number and length in cells of the panoramas that clips are cut from."""
+    clips: int = 4
+    """Clips per step; every block of every clip is one batch element."""
+    clip_blocks: int = 16
+    draws: int = 2
+    """Noise draws per block and step."""
+    sigma_shift: float = 3.0
+    matrix_lr: float = 0.02
+    """Muon, for the matrices of the transformer blocks."""
+    other_lr: float = 2e-3
+    """AdamW, for everything else."""
+    warmup: float = 0.02
+    """Share of the run in which the learning rate rises linearly; then it falls linearly."""
+    ema_decay: float = 0.998
+    context_noise: float = 0.15
+    """Largest standard deviation of the noise on clean context latents."""
+    own_context_from: float = 0.6
+    """Share of the run after which contexts hold the model's own estimates."""
+    method_shares: tuple[tuple[str, float], ...] = (
+        ("longlive_rag", 0.8),
+        ("relative", 0.1),
+        ("native", 0.1),
+    )
+    compile: bool = True
+    """Compile the blocks (needs a C++ compiler; 1.6 times faster on the machine of record)."""
+    checkpoint_minutes: float = 4.0
+
+    def __post_init__(self) -> None:
+        if abs(sum(share for _, share in self.method_shares) - 1) > 1e-6:
+            raise ValueError(f"method_shares must sum to 1, got {self.method_shares}")

@@ -1,0 +1,61 @@
+"""Which frames each block of a training clip attends to, and at which temporal positions.
+
+The same layouts as in rollouts: window 12 = sink 1 + retrieved 6 + local 5 (longlive_rag), or
+sink 1 + local 11 (relative, native). Frames are counted within the clip, which starts at its sink.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from generator.toy.prompts import BLOCK_FRAMES
+
+WINDOW, RETRIEVED = 12, 6
+CONTEXT_FRAMES = WINDOW - BLOCK_FRAMES
+MAX_NATIVE_GAP = 240
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Context of one block: frames [n] with their positions [n], and positions of the block [3]."""
+
+    frames: np.ndarray
+    positions: np.ndarray
+    block_positions: np.ndarray
+
+
+def layout(method: str, start: int, retrieved: np.ndarray, gap: int = 0) -> Layout:
+    """Context of the block that starts at frame `start`; `gap` ages the sink in `native`."""
+    occupied = min(start + BLOCK_FRAMES, WINDOW)
+    block = np.arange(occupied - BLOCK_FRAMES, occupied)
+    num_past = min(start, 2 if method == "longlive_rag" else CONTEXT_FRAMES - 1)
+    past = np.arange(start - num_past, start)
+    past_slots = block[0] - start + past
+    if start == 0:
+        return Layout(past, past, block)
+    past, past_slots = past[past > 0], past_slots[past > 0]
+    frames = np.concatenate([[0], retrieved, past])
+    slots = np.concatenate([np.zeros(1 + len(retrieved), int), past_slots])
+    if method == "native":
+        return Layout(frames, np.where(frames > 0, frames + gap, 0), np.arange(3) + start + gap)
+    return Layout(frames, slots, block)
+
+
+def choose_retrieved(cells: np.ndarray, start: int, rng: np.random.Generator) -> np.ndarray:
+    """Imitate what retrieval finds: mostly views near the last one, duplicates included.
+
+    cells are camera cells of the clip's frames; the guard is shorter than in rollouts because
+    clips are short, and shows the model the same kind of frames.
+    """
+    eligible = np.arange(1, max(start - 8, 1))
+    budget = RETRIEVED if rng.random() < 0.85 else int(rng.integers(0, RETRIEVED))
+    if len(eligible) <= budget:
+        return eligible[:budget]
+    kind = rng.choice(3, p=(0.6, 0.25, 0.15))
+    if kind == 2:
+        return rng.choice(eligible, budget, replace=False)
+    target = cells[start - 1] if kind == 0 else cells[start + 1]
+    distance = np.abs(cells[eligible] - target) + rng.uniform(0, rng.choice((0.1, 3.0)), len(eligible))
+    return eligible[np.argsort(distance, kind="stable")[:budget]]

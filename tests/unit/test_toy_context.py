@@ -1,0 +1,56 @@
+"""Contexts of training clips against the table of LongLive-RAG's trace (frames and positions)."""
+
+import numpy as np
+import pytest
+
+from generator.toy.context import choose_retrieved, layout
+
+NONE = np.zeros(0, int)
+
+
+@pytest.mark.parametrize(
+    ("start", "frames", "positions", "block"),
+    [
+        (0, [], [], [0, 1, 2]),
+        (3, [0, 1, 2], [0, 1, 2], [3, 4, 5]),
+        (6, [0, 4, 5], [0, 4, 5], [6, 7, 8]),
+        (9, [0, 7, 8], [0, 7, 8], [9, 10, 11]),
+        (12, [0, 10, 11], [0, 7, 8], [9, 10, 11]),
+        (120, [0, 118, 119], [0, 7, 8], [9, 10, 11]),
+    ],
+)
+def test_longlive_rag_before_retrieval(start, frames, positions, block):
+    spot = layout("longlive_rag", start, NONE)
+    assert spot.frames.tolist() == frames
+    assert spot.positions.tolist() == positions
+    assert spot.block_positions.tolist() == block
+
+
+def test_retrieved_frames_stand_at_zero_between_sink_and_past():
+    spot = layout("longlive_rag", 30, np.array([4, 9, 2]))
+    assert spot.frames.tolist() == [0, 4, 9, 2, 28, 29]
+    assert spot.positions.tolist() == [0, 0, 0, 0, 7, 8]
+
+
+def test_relative_uses_slots_and_native_true_frames():
+    relative, native = layout("relative", 30, NONE), layout("native", 30, NONE, gap=100)
+    assert relative.frames.tolist() == native.frames.tolist() == [0, *range(22, 30)]
+    assert relative.positions.tolist() == [0, *range(1, 9)]
+    assert relative.block_positions.tolist() == [9, 10, 11]
+    assert native.positions.tolist() == [0, *range(122, 130)]
+    assert native.block_positions.tolist() == [130, 131, 132]
+
+
+@pytest.mark.parametrize("method", ["longlive_rag", "relative", "native"])
+def test_the_first_block_sees_nothing(method):
+    assert layout(method, 0, NONE).frames.size == 0
+
+
+def test_retrieved_frames_are_old_distinct_and_at_most_six():
+    rng = np.random.default_rng(0)
+    cells = np.concatenate([np.arange(24), np.arange(24)[::-1]])
+    for _ in range(200):
+        start = 3 * int(rng.integers(1, 16))
+        chosen = choose_retrieved(cells, start, rng)
+        assert len(set(chosen.tolist())) == len(chosen) <= 6
+        assert all(0 < frame < start - 8 for frame in chosen)

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.lib.stride_tricks import as_strided
 
+from memory_service.crc32c import crc32c
 from memory_service.errors import DataLoss, NotFound
-from memory_service.records import Extent, StoredBlock
-from memory_service.reel import crc32c
+from memory_service.records import StoredBlock
+from memory_service.reel import Extent
 from memory_service.store.reel_file import ReelFile
 from memory_service.types import Block, Buffer, Embeddings, Frame, Handle
 
@@ -23,7 +24,7 @@ class Payload:
 
     def verified(self, what: str) -> memoryview:
         """The bytes. Raises DataLoss, naming `what`, when they are not what was appended."""
-        if len(self.data) and crc32c(self.data) != self.crc:
+        if crc32c(self.data) != self.crc:
             raise DataLoss(f"{what} fails its checksum")
         return self.data
 
@@ -54,6 +55,8 @@ class Frames:
         self._blocks: list[StoredBlock] = []
         self._stops: list[int] = []
         self._ends: list[int] = []
+        self._rows: list[int] = []
+        self._row_bytes = 0
 
     @property
     def length(self) -> int:
@@ -67,6 +70,8 @@ class Frames:
 
     def add(self, block: StoredBlock) -> None:
         """Add the block that follows the last one."""
+        self._row_bytes = block.embedding_bytes
+        self._rows += (block.embedding(frame)[0] for frame in range(block.span.start, block.span.stop))
         self._blocks.append(block)
         self._ends.append(block.end)
         self._stops.append(block.span.stop)
@@ -75,10 +80,14 @@ class Frames:
         """Byte offset in the reel behind the block that holds `frame`."""
         return self._block(frame).end
 
-    def embeddings(self, frames: Sequence[int] | NDArray[np.int64]) -> Embeddings:
-        """Stored embeddings float32 [m, D] of m >= 1 frames."""
-        rows = [np.frombuffer(self._payload(self._block(f).embedding(f)).data, np.float32) for f in frames]
-        return np.stack(rows)
+    def embeddings(self, frames: Sequence[int]) -> Embeddings:
+        """Stored embeddings float32 [m, D] of m >= 1 frames, copied by one gather over the mapped reel."""
+        starts = [self._rows[frame] for frame in frames]
+        values = np.frombuffer(self._reel.view(0, max(starts) + self._row_bytes), np.float32)
+        dim = self._row_bytes // values.itemsize
+        windows = as_strided(values, (len(values) - dim + 1, dim), values.strides * 2, writeable=False)
+        rows: Embeddings = windows[np.array(starts) // values.itemsize]
+        return rows
 
     def stored(self, handle: Handle, parts: Sequence[str]) -> StoredFrame:
         """The frame of a live handle with the named parts, or all when none is named. Raises NotFound."""

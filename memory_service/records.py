@@ -9,13 +9,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from memory_service.reel import Record, aligned, crc32c, padding
-from memory_service.types import Block, Buffer, Retrieval, Span, VideoInfo, VideoKey, VideoSpec, VideoState
+from memory_service.crc32c import crc32c
+from memory_service.reel import Body, Extent, Record
+from memory_service.types import Block, Retrieval, Span, VideoInfo, VideoKey, VideoSpec, VideoState
 
-Extent: TypeAlias = tuple[int, int, int]
-"""Byte offset, length and CRC-32C of one payload."""
-
-PackedBlock: TypeAlias = tuple[dict[str, Any], list[Buffer]]
+PackedBlock: TypeAlias = tuple[dict[str, Any], Body]
 """Header and body of a block record."""
 
 
@@ -75,23 +73,18 @@ def unpack_video(record: Record) -> VideoInfo:
 
 def pack_block(block: Block) -> PackedBlock:
     """Header and body of a block record: embeddings, then each part's payloads, each aligned."""
+    body = Body()
     rows = np.ascontiguousarray(block.embeddings, "<f4").view(np.uint8)
-    body: list[Buffer] = [rows.data.cast("B"), padding(rows.nbytes)]
-    offset = aligned(rows.nbytes)
-    parts: dict[str, list[Extent]] = {}
-    for name, payloads in block.parts.items():
-        extents = parts[name] = []
-        for payload in payloads:
-            data = memoryview(payload).cast("B")
-            extents.append((offset, len(data), crc32c(data) if len(data) else 0))
-            body += (data, padding(len(data)))
-            offset += aligned(len(data))
+    body.add(rows.data.cast("B"))
     header = {
         "start": block.start,
         "n": len(rows),
         "dim": block.embeddings.shape[1],
-        "embedding_crcs": [crc32c(row) for row in rows],
-        "parts": parts,
+        "embedding_crcs": [crc32c(row.data) for row in rows],
+        "parts": {
+            name: [body.add(memoryview(payload).cast("B")) for payload in payloads]
+            for name, payloads in block.parts.items()
+        },
     }
     return header, body
 

@@ -6,15 +6,15 @@ the format byte by byte. This module turns values into buffers and back; it does
 """
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 import google_crc32c
 import msgpack
 import numpy as np
 
+from memory_service.crc32c import crc32c, joined
 from memory_service.types import Buffer
 
 MAGIC = b"REEL"
@@ -41,6 +41,9 @@ class Kind(IntEnum):
 
 _KINDS = frozenset(Kind)
 
+
+Extent: TypeAlias = tuple[int, int, int]
+"""Byte offset, length and CRC-32C of one piece of a body."""
 
 OPTIONAL = 1
 """Flag of a record that a reader may skip when it does not know its kind; any other is refused."""
@@ -112,38 +115,39 @@ def padding(size: int) -> bytes:
     return _ZEROS[: -size % ALIGN]
 
 
-def crc32c(data: Buffer, crc: int = 0) -> int:
-    """CRC-32C of `data`, continuing `crc`; copies nothing.
+class Body:
+    """The body of a record in the making: pieces that each start at a multiple of `ALIGN`, not copied."""
 
-    google_crc32c refuses writable and memoryview buffers but takes an array over the same bytes.
-    """
-    return int(google_crc32c.extend(crc, np.frombuffer(data, np.uint8)))
+    def __init__(self) -> None:
+        self.pieces: list[Buffer] = []
+        self.size = 0
+        self.crc = 0
 
-
-def body_crc32c(body: Sequence[Buffer]) -> int:
-    """CRC-32C of the concatenation of `body`."""
-    crc = 0
-    for piece in body:
-        if len(piece):
-            crc = crc32c(piece, crc)
-    return crc
+    def add(self, data: Buffer) -> Extent:
+        """Add a piece, a flat buffer of bytes, and say where it lies in the body."""
+        crc = crc32c(data)
+        extent = self.size, len(data), crc
+        self.crc = crc32c(padding(len(data)), joined(self.crc, data, crc))
+        self.pieces += (data, padding(len(data)))
+        self.size += aligned(len(data))
+        return extent
 
 
 def encode(
-    kind: Kind, header: dict[str, Any], body: Sequence[Buffer], *, sequence: int, epoch: int, durable: int
+    kind: Kind, header: dict[str, Any], body: Body, *, sequence: int, epoch: int, durable: int
 ) -> tuple[Prefix, list[Buffer]]:
-    """The prefix of one record and the buffers to write, in order; pieces of `body` are not copied."""
+    """The prefix of one record and the buffers to write, in order."""
     packed: bytes = msgpack.packb(header, use_single_float=True)
     prefix = Prefix(
         kind=kind,
         flags=OPTIONAL if kind in (Kind.RETRIEVAL, Kind.COMMIT) else 0,
         header_bytes=len(packed),
-        body_bytes=sum(map(len, body)),
+        body_bytes=body.size,
         sequence=sequence,
         epoch=epoch,
         durable=durable,
         header_crc=google_crc32c.value(packed),
-        body_crc=body_crc32c(body),
+        body_crc=body.crc,
     )
     fixed = _PREFIX.pack(
         MAGIC,
@@ -160,7 +164,7 @@ def encode(
         0,
     )
     head = fixed + _CHECKSUM.pack(google_crc32c.value(fixed)) + packed + padding(len(packed))
-    return prefix, [head, *body, padding(prefix.body_bytes)]
+    return prefix, [head, *body.pieces]
 
 
 def decode_prefix(data: memoryview, offset: int) -> Prefix | None:
@@ -220,7 +224,7 @@ def decode_record(data: memoryview, offset: int, prefix: Prefix) -> Record:
 def check_body(data: memoryview, record: Record) -> None:
     """Raises Damaged when the body of `record` fails its checksum."""
     body = data[record.body : record.body + record.prefix.body_bytes]
-    if len(body) and crc32c(body) != record.prefix.body_crc:
+    if crc32c(body) != record.prefix.body_crc:
         raise Damaged("body fails its checksum")
 
 

@@ -1,7 +1,7 @@
 """Selection policies: from an index's candidates to hits, by exact scores.
 
 m candidates, D embedding dimension. Every score is the float32 rounding of a cosine in float64 that depends
-on the two vectors alone, so that all exact indexes give the same hits, and equal vectors tie: the older first.
+on the two vectors alone: all exact indexes give the same hits, and equal vectors tie, the older first.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,8 +17,11 @@ from memory_service.types import Embeddings
 TOP_K = "top-k"
 """The policy: the k nearest eligible frames."""
 
-Gather: TypeAlias = Callable[[NDArray[np.int64]], Embeddings]
-"""Stored embeddings float32 [m, D] of int64 [m] frames."""
+Gather: TypeAlias = Callable[[Sequence[int]], Embeddings]
+"""Stored embeddings float32 [m, D] of m frames."""
+
+_SLACK = 8
+"""Candidates scored beyond k at first: enough unless many frames are as near as the k-th."""
 
 _CHUNK = 512
 """Rows scored at a time: bounds the float64 copies of a search that has to look at a whole history."""
@@ -51,8 +54,9 @@ def cosines(rows: Embeddings, query: Embeddings) -> NDArray[np.float32]:
     scores = np.empty(len(rows), np.float64)
     for start in range(0, len(rows), _CHUNK):
         rows64 = rows[start : start + _CHUNK].astype(np.float64)
-        norms = np.sqrt((rows64 * rows64).sum(axis=1))
-        scores[start : start + _CHUNK] = (rows64 * query64).sum(axis=1) / norms / query_norm
+        dots = (rows64 * query64).sum(axis=1)
+        rows64 *= rows64
+        scores[start : start + _CHUNK] = dots / np.sqrt(rows64.sum(axis=1)) / query_norm
     return np.clip(scores, -1.0, 1.0).astype(np.float32)
 
 
@@ -64,11 +68,11 @@ def top_k(index: Index, probes: Sequence[Probe], gather: Gather) -> list[Ranked]
     each probe must lie inside the partition.
     """
     ranked = [Ranked((), ())] * len(probes)
-    wanted = {i: 2 * probe.k + 8 for i, probe in enumerate(probes) if len(probe.eligible)}
+    wanted = {i: probe.k + _SLACK for i, probe in enumerate(probes) if len(probe.eligible)}
     while wanted:
         batch = [replace(probes[i], k=min(k, len(probes[i].eligible))) for i, k in wanted.items()]
         for i, probe, found in zip(list(wanted), batch, index.search(batch), strict=True):
-            scores = cosines(gather(found.frames), probe.query)
+            scores = cosines(gather(found.frames.tolist()), probe.query)
             order = np.lexsort((found.frames, -scores))[: probes[i].k]
             exhausted = probe.k == len(probe.eligible) or not index.exact
             if exhausted or scores[order[-1]] > found.scores.min() + coarse_error(len(probe.query)):

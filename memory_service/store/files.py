@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from memory_service.errors import AlreadyExists, Busy, NotFound, Unavailable
+from memory_service.errors import AlreadyExists, Busy, DataLoss, NotFound, Unavailable
 from memory_service.records import pack_video, unpack_video
-from memory_service.reel import Kind, encode
+from memory_service.reel import Body, Kind, encode
 from memory_service.store.failures import storage_error
 from memory_service.store.reel_file import ReelFile, mapped, open_reel
 from memory_service.store.scan import Scan, scan
@@ -44,7 +44,9 @@ class FileStore:
     def create(self, info: VideoInfo) -> None:
         """Create a reel with its video record: all of it or nothing, and durable. Raises AlreadyExists."""
         path = self._path(info.key)
-        _, buffers = encode(Kind.VIDEO, pack_video(info), (), sequence=0, epoch=info.state.epoch, durable=0)
+        _, buffers = encode(
+            Kind.VIDEO, pack_video(info), Body(), sequence=0, epoch=info.state.epoch, durable=0
+        )
         aside = path.with_name(f".{secrets.token_hex(16)}.new")
         try:
             self._make_pool(path.parent)
@@ -64,11 +66,16 @@ class FileStore:
         """Open and verify the reel of a video. Raises NotFound, DataLoss, Unavailable."""
         path = self._path(key)
         try:
-            return open_reel(path, extent_bytes=self._extent_bytes, read_only=self._read_only)
+            reel, found = open_reel(path, extent_bytes=self._extent_bytes, read_only=self._read_only)
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise not_found(key) from exc
         except OSError as exc:
             raise storage_error(f"reel {path} cannot be opened", exc) from exc
+        holds = unpack_video(found.records[0]).key
+        if holds != key:
+            reel.abandon()
+            raise DataLoss(f"reel {path} holds video {holds.pool}/{holds.video}", field="key")
+        return reel, found
 
     def peek(self, key: VideoKey) -> tuple[VideoInfo, Scan]:
         """A video's records without its payloads being read or its file changed.

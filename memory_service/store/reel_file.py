@@ -4,12 +4,20 @@ import logging
 import mmap
 import os
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from memory_service.errors import DataLoss, ServiceError, Unavailable
-from memory_service.reel import PREFIX_BYTES, Damaged, Kind, Record, decode_prefix, decode_record, encode
+from memory_service.reel import (
+    PREFIX_BYTES,
+    Body,
+    Damaged,
+    Kind,
+    Record,
+    decode_prefix,
+    decode_record,
+    encode,
+)
 from memory_service.store.failures import storage_error
 from memory_service.store.scan import Scan, scan
 from memory_service.types import Buffer
@@ -47,7 +55,7 @@ class ReelFile:
     def closed(self) -> bool:
         return self._fd < 0
 
-    def append(self, kind: Kind, header: dict[str, Any], body: Sequence[Buffer] = ()) -> Record:
+    def append(self, kind: Kind, header: dict[str, Any], body: Body | None = None) -> Record:
         """Add a record at the end; after the return it survives a crash of the process.
 
         Raises TooLarge when the disk is full, Unavailable on any other failure; the reel is then as before.
@@ -58,7 +66,7 @@ class ReelFile:
             if self.failure is not None:
                 raise Unavailable(f"reel {self.path} refuses appends since {self.failure}")
             prefix, buffers = encode(
-                kind, header, body, sequence=self._sequence, epoch=self._epoch, durable=self.durable
+                kind, header, body or Body(), sequence=self._sequence, epoch=self._epoch, durable=self.durable
             )
             try:
                 self._allocate(self.end + prefix.record_bytes)
@@ -101,8 +109,12 @@ class ReelFile:
             target = self.end
             if self.durable >= (self._to_commit if upto is None else upto):
                 return
-            if self._fd < 0 or self.failure is not None:
-                raise Unavailable(f"reel {self.path} cannot commit: {self.failure or 'it is closed'}")
+            if self.failure is not None:
+                raise Unavailable(f"reel {self.path} cannot commit: {self.failure}")
+            if self._fd < 0:
+                if upto is None:
+                    return
+                raise Unavailable(f"reel {self.path} is closed")
             try:
                 os.fdatasync(self._fd)
             except OSError as exc:
@@ -140,7 +152,7 @@ class ReelFile:
         Raises TooLarge, Unavailable.
         """
         try:
-            if self._fd >= 0 and self.failure is None:
+            if self._fd >= 0:
                 self.commit()
                 with self._sync_lock, self._lock:
                     self._trim()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from diffusers.models.transformers.transformer_wan import WanAttention
 from torch import Tensor, nn
@@ -16,8 +17,11 @@ from torch.nn import functional as F
 
 from generator.rope import rotate
 
-TextKV = tuple[tuple[Tensor, Tensor], ...]
+TextKV: TypeAlias = tuple[tuple[Tensor, Tensor], ...]
 """Cross-attention keys and values of one prompt, one pair [1, heads, text_len, D] per layer."""
+
+Store: TypeAlias = Callable[[int, Tensor, Tensor], None]
+"""Takes layer, un-rotated keys and values [1, N, heads, D]."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Attended:
     values: Tensor
     phases: tuple[Tensor, Tensor]
     text: TextKV
-    store: Callable[[int, Tensor, Tensor], None] | None = None
+    store: Store | None = None
 
 
 class ContextRope(nn.Module):

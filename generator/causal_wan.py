@@ -9,15 +9,17 @@ from torch import Tensor
 from generator.attention import Attended, ContextAttention, ContextRope, TextAttention, TextKV, text_kv
 from generator.configs import Geometry
 from generator.kv_cache import KVShape
+from generator.timesteps import ExactTimesteps
 
 
 class CausalWan:
-    """Wraps a stock `WanTransformer3DModel`: replaces its `rope` and its processors, and nothing else."""
+    """A stock `WanTransformer3DModel`, its processors and its two modules without weights replaced."""
 
     def __init__(self, transformer: WanTransformer3DModel) -> None:
         self.transformer = transformer.eval().requires_grad_(False)
         self._rope = ContextRope()
         transformer.rope = self._rope
+        transformer.condition_embedder.timesteps_proj = ExactTimesteps(transformer.config.freq_dim)
         processors = {}
         for layer in range(len(transformer.blocks)):
             processors[f"blocks.{layer}.attn1.processor"] = ContextAttention(layer)

@@ -8,7 +8,7 @@ with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -76,10 +76,11 @@ class KVCache:
     """The window of one rollout on the device: the sink and the newest frames, W at most."""
 
     def __init__(
-        self, shape: KVShape, window: Window, host: HostTier, handle_of: Callable[[int], Handle]
+        self, shape: KVShape, window: Window, host: HostTier | None, handle_of: Callable[[int], Handle]
     ) -> None:
+        """host: None where nothing is ever retrieved; frames that leave the window are gone then."""
         self.shape = shape
-        self.host = host
+        self._host = host
         self._window = window
         self._handle_of = handle_of
         self._slabs: dict[int, Tensor] = {}
@@ -87,12 +88,13 @@ class KVCache:
         self._block = Span(0, 0)
 
     def begin(self, span: Span) -> None:
-        """Make room for a block: frames that leave the window go to the host, clean by now."""
+        """Make room for a block: frames that leave the window go to the host, if there is one."""
         keep_from = first_kept(self._window, span)
         for frame in sorted(self._slabs):
             if self._window.sink_frames <= frame < keep_from:
                 slab = self._slabs.pop(frame)
-                self.host.put(self._handle_of(frame), slab)
+                if self._host is not None:
+                    self._host.put(self._handle_of(frame), slab)
                 self._free.append(slab)
         for frame in range(span.start, span.stop):
             self._slabs[frame] = self._free.pop() if self._free else self._new_slab()
@@ -108,12 +110,11 @@ class KVCache:
 
     def slab(self, source: Source) -> Tensor:
         """The slab of a frame of the window, or of a handle of the host tier. Raises MissingKVError."""
-        return self._slabs[source] if isinstance(source, int) else self.host.get(source)
-
-    def require(self, handles: Sequence[Handle]) -> None:
-        """Raises MissingKVError with all handles that the host tier lacks."""
-        if missing := [handle for handle in handles if handle not in self.host]:
-            raise MissingKVError(missing)
+        if isinstance(source, int):
+            return self._slabs[source]
+        if self._host is None:
+            raise MissingKVError([source])
+        return self._host.get(source)
 
     @property
     def frames(self) -> tuple[int, ...]:

@@ -7,21 +7,19 @@ of the same loop. Shapes: n frames of a block, D embedding dimension.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from functools import cache as memoized
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from encoder.model import Encoder
+from generator.block_sampler import BlockSampler
 from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Sampling, Window
 from generator.context import Context, Policy, assemble, block_spans, query_for
 from generator.history import History
-from generator.kv_cache import HostTier, KVCache
+from generator.kv_cache import HostTier
 from generator.noise import Noise
-from generator.sampling import denoise, flow_schedule, pass_timesteps, sigma_at
-from generator.slots import Slots
 from generator.text import PromptTrack
 from generator.timing import Stopwatch, Timings
 from memory_service.types import Handle, Hit, Query, Span
@@ -37,7 +35,7 @@ class RolloutConfig:
     sampling: Sampling = field(default_factory=Sampling)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RolledBlock:
     """One finished block: the memory has it, and its keys and values are clean."""
 
@@ -68,51 +66,50 @@ def rollout(
     history: History,
     host: HostTier | None = None,
 ) -> Iterator[RolledBlock]:
-    """Generate len(track.rows) blocks. `host` may be shared with other rollouts of this process.
+    """Generate len(track.rows) blocks.
 
+    host: where evicted keys and values go; may be shared with other rollouts of this process. Left out, a
+    rollout that retrieves has one of its own and others none.
     Raises the errors of the memory, and MissingKVError for a retrieved frame that no tier holds.
     """
     policy, window = config.policy, config.window
-    shape = model.kv_shape(config.geometry)
-    host = HostTier() if host is None else host
-    cache = KVCache(shape, window, host, history.handle)
-    slots = Slots(shape, config.geometry, window)
-    schedule = flow_schedule(config.sampling.shift)
-    timesteps = pass_timesteps(config.sampling, schedule)
-    sigmas = sigma_at(schedule, timesteps)
-    clean = torch.tensor(config.sampling.context_timestep)
-    text_kv = memoized(lambda row: model.text_kv(track.embeds[row]))
-
+    if host is None and policy.retrieves:
+        host = HostTier()
+    sampler = BlockSampler(model, config.geometry, window, config.sampling, track, host, history.handle)
     spans = list(block_spans(len(track.rows), window))
     hits: tuple[Hit, ...] = ()
     for index, span in enumerate(spans):
         clock = Stopwatch(model.device)
         with clock("fetch"):
             context = assemble(policy, window, span, [hit.handle for hit in hits])
-            cache.begin(span)
-            slots.load(context, cache)
-        attended = slots.attended(context, text_kv(track.rows[index]))
+            sampler.attend(index, context)
         with clock("denoise"):
-            draws = noise.block(index).to(model.device, model.dtype)
-            latents = denoise(
-                lambda x, t, a=attended: model.flow(x, t, a), draws.initial, draws.renoise, timesteps, sigmas
-            )
+            latents = sampler.denoise(noise.block(index))
         with clock("encode"):
             embeddings = encoder.encode(latents)
         query = query_for(policy, window, spans[index + 1]) if index + 1 < len(spans) else None
-        history.remember(span.start, latents, embeddings, query, known=known(query, history, host))
+        history.remember(span.start, latents, embeddings, query, known=held(query, history, host))
         with clock("recache"):
-            model.flow(latents, clean, replace(attended, store=cache.write))
+            sampler.recache(latents)
         with clock("wait"):
             recalled = history.recall()
-        timings = clock.stop(recalled.seconds)
         yield RolledBlock(
-            index, span, latents, embeddings, context, hits, timings, host.bytes, slots.host_bytes_moved
+            index=index,
+            span=span,
+            latents=latents,
+            embeddings=embeddings,
+            context=context,
+            hits=hits,
+            timings=clock.stop(recalled.seconds),
+            host_bytes=0 if host is None else host.bytes,
+            host_bytes_moved=sampler.host_bytes_moved,
         )
         hits = recalled.hits
 
 
-def known(query: Query | None, history: History, host: HostTier) -> list[Handle]:
+def held(query: Query | None, history: History, host: HostTier | None) -> list[Handle]:
     """Handles that the next search may return and whose keys and values the host tier holds."""
-    frames = range(query.eligible.start, query.eligible.stop) if query else ()
+    if query is None or host is None:
+        return []
+    frames = range(query.eligible.start, query.eligible.stop)
     return [handle for handle in map(history.handle, frames) if handle in host]

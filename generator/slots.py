@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from generator.attention import Attended, TextKV
+from generator.attention import Attended, Store, TextKV
 from generator.configs import Geometry, Window
 from generator.context import Context, Placed
 from generator.kv_cache import KEY, VALUE, KVCache, KVShape
@@ -36,7 +36,7 @@ class Slots:
         self.host_bytes_moved = 0
 
     def load(self, context: Context, cache: KVCache) -> None:
-        """Bring the context into the slots, leaving in place what is there already."""
+        """Bring the context into the slots, leaving in place what is there already. Raises MissingKVError."""
         frames = context.frames
         wanted = set(frames)
         held = self._held[: len(frames)]
@@ -48,13 +48,14 @@ class Slots:
             self._fill(slot, placed, cache)
         self.used_tokens = (self._first + len(frames)) * self._shape.tokens_per_frame
 
-    def attended(self, context: Context, text: TextKV) -> Attended:
-        """What the passes of the loaded block attend."""
+    def attended(self, context: Context, text: TextKV, store: Store | None = None) -> Attended:
+        """What the passes of the loaded block attend; with `store`, what the clean pass attends."""
         return Attended(
             self.keys[:, : self.used_tokens],
             self.values[:, : self.used_tokens],
             self._phases(context.block_positions),
             text,
+            store,
         )
 
     def _phases(self, positions: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,173 @@
+"""Whole rollouts, native and with retrieval, through the engine and through a server."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from encoder.checkpoint import from_weights, published_config
+from encoder.model import AvgPool, Encoder
+from generator.configs import Geometry, Sampling, Window
+from generator.context import POLICIES, eligible
+from generator.history import History, video_spec
+from generator.kv_cache import KEY, VALUE, HostTier
+from generator.noise import BlockNoise
+from generator.rollout import RolledBlock, RolloutConfig, rollout
+from generator.sampling import flow_schedule, pass_timesteps
+from generator.text import PromptTrack
+from memory_service.types import Query, VideoKey
+
+KEY_OF_VIDEO = VideoKey("golden", "video")
+
+
+class RecordedNoise:
+    """The noise that the reference drew."""
+
+    def __init__(self, case, block_frames: int) -> None:
+        self._initial = case["noise_init"][0].split(block_frames)
+        self._renoise = case["renoise"]
+
+    def block(self, index: int) -> BlockNoise:
+        return BlockNoise(self._initial[index], self._renoise[index])
+
+
+class Recorder:
+    """Stands before a model and keeps the flow of every pass."""
+
+    def __init__(self, model) -> None:
+        self._model = model
+        self.flows: list[Tensor] = []
+
+    def __getattr__(self, name: str):
+        return getattr(self._model, name)
+
+    def flow(self, *args) -> Tensor:
+        self.flows.append(self._model.flow(*args))
+        return self.flows[-1]
+
+
+@pytest.fixture(params=["fused", "apart"])
+def fused(request: pytest.FixtureRequest) -> bool:
+    """Append and search as one call, or as two."""
+    return request.param == "fused"
+
+
+def test_rollout(case, make_wan, memory, fused) -> None:
+    config, encoder = rollout_config(case), make_encoder(case)
+    wan, host = Recorder(make_wan(case)), HostTier()
+    num_blocks = len(case["renoise"])
+    track = PromptTrack(embeds=case["prompt_embeds"], rows=(0,) * num_blocks)
+    noise = RecordedNoise(case, config.window.block_frames)
+    spec = video_spec(encoder, config.geometry.latent_shape, torch.float32)
+    with History(memory, KEY_OF_VIDEO, spec, fused=fused) as history:
+        blocks = list(rollout(wan, config, track, noise, encoder, history, host))
+
+    check_calls(case, wan.flows)
+    case.check("latents", torch.cat([block.latents for block in blocks]).unsqueeze(0))
+    case.check("denoising_steps", pass_timesteps(config.sampling, flow_schedule(config.sampling.shift)))
+    passes = len(config.sampling.steps) + 1
+    for name in sorted(n for n in case.tensors if n.startswith("trace_b")):
+        index = int(name.removeprefix("trace_b").removesuffix("_flow"))
+        case.check(name, torch.stack(wan.flows[index * passes : (index + 1) * passes]))
+    assert memory.get_video(KEY_OF_VIDEO).state.length == num_blocks * config.window.block_frames
+    if config.policy.retrieves:
+        check_retrieval(case, config.window, blocks, memory)
+        check_descriptors(case, blocks)
+        check_pool(case, config.window, blocks, history, host)
+
+
+def rollout_config(case) -> RolloutConfig:
+    """Our configuration out of the reference's."""
+    pipeline, geometry = SimpleNamespace(**case.config.pipeline), SimpleNamespace(**case.config.geometry)
+    kwargs = pipeline.model_kwargs
+    retrieves = kwargs.get("use_latentmem", False)
+    return RolloutConfig(
+        policy=POLICIES["longlive_rag" if retrieves else "native"],
+        geometry=Geometry(
+            channels=geometry.latent_channels,
+            height=geometry.latent_h,
+            width=geometry.latent_w,
+            patch=tuple(case.config.model["patch_size"]),
+        ),
+        window=Window(
+            window_frames=kwargs["local_attn_size"],
+            sink_frames=kwargs["sink_size"],
+            top_k=kwargs.get("memory_size", 0),
+            guard_frames=kwargs.get("recent_exclude", 0),
+            block_frames=pipeline.num_frame_per_block,
+        ),
+        sampling=Sampling(
+            steps=tuple(pipeline.denoising_step_list),
+            shift=kwargs["timestep_shift"],
+            warped=pipeline.warp_denoising_step,
+            context_timestep=float(pipeline.context_noise),
+        ),
+    )
+
+
+def make_encoder(case) -> Encoder:
+    kind = case.config.pipeline["model_kwargs"].get("compression_method", "avg_pool")
+    if kind == "avg_pool":
+        return AvgPool(case.config.geometry["latent_channels"])
+    assert kind == "ae", f"no encoder for {kind!r}"
+    return from_weights(published_config(case.config.ae), case.under("ae."))
+
+
+def check_calls(case, flows: list[Tensor]) -> None:
+    """One call per pass, with the reference's statistics: says where a rollout first goes astray."""
+    calls = case.info["calls"]
+    assert len(flows) == len(calls)
+    for call, flow in zip(calls, flows, strict=True):
+        where = f"block {call['block']} call {call['call']}"
+        assert flow.double().std(correction=0).item() == pytest.approx(call["flow_std"], abs=2e-4), where
+        assert flow.double().mean().item() == pytest.approx(call["flow_mean"], abs=2e-4), where
+
+
+def check_retrieval(case, window: Window, blocks: list[RolledBlock], memory) -> None:
+    """Frames that were eligible and chosen, their scores, and the scores of all that were not."""
+    atol = case.info["tolerance"]["similarity_atol"]
+    largest = 0.0
+    for index, block in enumerate(blocks):
+        span = eligible(window, block.span)
+        assert len(span) == case["mem_num_eligible"][index], f"block {index}"
+        assert max(0, block.span.start - window.window_frames) == case["mem_num_evicted"][index]
+        chosen = case["mem_selected_global"][index]
+        expected = dict(zip(chosen.tolist(), case["mem_selected_sims"][index].tolist(), strict=True))
+        expected.pop(-1, None)
+        actual = {hit.handle.frame: hit.score for hit in block.hits}
+        assert actual == pytest.approx(expected, abs=atol), f"block {index}"
+        scores = [hit.score for hit in block.hits]
+        assert scores == sorted(scores, reverse=True)
+        largest = max([largest, *(abs(actual[frame] - expected[frame]) for frame in actual)])
+        if len(span):
+            query = Query(k=len(span), eligible=span, frame=block.span.start - 1)
+            (hits,) = memory.search(KEY_OF_VIDEO, [query], log=False).hits
+            by_frame = [hit.score for hit in sorted(hits, key=lambda hit: hit.handle.frame)]
+            np.testing.assert_allclose(by_frame, case["mem_all_sims"][index, : len(span)], atol=atol)
+    print(f"{case.name} mem_selected_sims: largest error {largest:.2e}, atol {atol:.0e}")
+    logged = memory.retrievals(KEY_OF_VIDEO)
+    assert [r.frames for r in logged] == [tuple(h.handle.frame for h in b.hits) for b in blocks if b.hits]
+
+
+def check_descriptors(case, blocks: list[RolledBlock]) -> None:
+    """Ours have unit norm; the reference's avg-pool descriptors are compared by their direction."""
+    embeddings = torch.cat([block.embeddings for block in blocks])
+    case.tensors["directions"] = torch.nn.functional.normalize(case["descriptors"], dim=-1)
+    case.check("directions", embeddings)
+
+
+def check_pool(case, window: Window, blocks: list[RolledBlock], history: History, host: HostTier) -> None:
+    """Keys and values of evicted frames: clean, un-rotated, and of the frame that the reference says."""
+    assert len(host) == case.info["memory_info"]["pool_frames_at_end"]
+    frame_bytes = host.bytes // len(host)
+    for call in case.info["calls"]:
+        assert blocks[call["block"]].host_bytes == call["pool_frames_after"] * frame_bytes
+    for name in sorted(n for n in case.tensors if n.startswith("pool_")):
+        _, kind, layer, frame = name.split("_")
+        slab = host.get(history.handle(window.sink_frames + int(frame[1:])))
+        part = slab[int(layer[1:]), {"k": KEY, "v": VALUE}[kind]]
+        case.check(name, part[None, None])

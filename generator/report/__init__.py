@@ -1,0 +1,1 @@
+"""Pictures and tables of finished rollouts; reads only the files that rollouts leave."""

@@ -1,0 +1,114 @@
+"""What the memory says, as rows: the same rows become a table in a terminal or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from inspector.layout import Layout
+from memory_service.types import Retrieval, VideoInfo
+
+Row: TypeAlias = dict[str, Any]
+
+TEXT_COLUMNS = frozenset({"video", "prompt", "created", "chosen frames (score)"})
+"""Columns that are read from the left; all others hold numbers."""
+
+
+def video_row(info: VideoInfo) -> Row:
+    """One video with its spec and state; metadata as it was written."""
+    return {
+        "pool": info.key.pool,
+        "video": info.key.video,
+        "epoch": info.state.epoch,
+        "length": info.state.length,
+        "durable": info.state.durable,
+        "embedding_dim": info.spec.embedding_dim,
+        "latent_dtype": info.spec.latent_dtype,
+        "latent_shape": list(info.spec.latent_shape),
+        "latent_bytes": info.spec.latent_bytes,
+        "encoder_id": info.spec.encoder_id,
+        "created": datetime.fromtimestamp(info.created_unix_ms / 1000, UTC).isoformat(timespec="seconds"),
+        "metadata": dict(info.spec.metadata),
+    }
+
+
+def retrieval_row(retrieval: Retrieval) -> Row:
+    """One search of the log; `block` is the first frame of the block it served, chosen frames best first."""
+    return {
+        "block": retrieval.length,
+        "query_frame": retrieval.query_frame,
+        "eligible": [retrieval.eligible.start, retrieval.eligible.stop],
+        "k": retrieval.k,
+        "policy": retrieval.policy,
+        "frames": list(retrieval.frames),
+        "scores": list(retrieval.scores),
+        "search_us": retrieval.search_us,
+        "epoch": retrieval.epoch,
+        "unix_ms": retrieval.unix_ms,
+    }
+
+
+def videos_table(rows: Sequence[Row]) -> Table:
+    table = _table("video", "frames", "durable", "epoch", "latent", "D", "created", "prompt")
+    for row in rows:
+        table.add_row(
+            row["video"],
+            str(row["length"]),
+            str(row["durable"]),
+            str(row["epoch"]),
+            _latent(row),
+            str(row["embedding_dim"]),
+            row["created"],
+            escape(row["metadata"].get("prompt", "")),
+        )
+    return table
+
+
+def video_table(row: Row) -> Table:
+    """One video: a line per fact."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    facts = {
+        "video": f"{row['pool']}/{row['video']}",
+        "frames": f"{row['length']} kept, {row['durable']} durable, epoch {row['epoch']}",
+        "latent": f"{_latent(row)}, {row['latent_bytes']:,} bytes a frame",
+        "embedding": f"{row['embedding_dim']} values, {row['encoder_id']}",
+        "created": row["created"],
+        **row["metadata"],
+    }
+    for name, value in facts.items():
+        table.add_row(Text(name, style="dim"), Text(value))
+    return table
+
+
+def retrievals_table(rows: Sequence[Row], layout: Layout | None) -> Table:
+    """For each block its query frame, what was eligible, the chosen frames, and the time of the search."""
+    table = _table("block", "time", "query", "eligible", "chosen frames (score)", "search")
+    for row in rows:
+        start, (first, stop) = row["block"], row["eligible"]
+        chosen = zip(row["frames"], row["scores"], strict=True)
+        table.add_row(
+            str(start) if layout is None else f"{start}-{start + layout.block_frames - 1}",
+            f"{start / layout.latent_fps:.1f} s" if layout and layout.latent_fps else "",
+            "vector" if row["query_frame"] is None else str(row["query_frame"]),
+            f"{first}-{stop - 1}",
+            "  ".join(f"{frame} ({score:.3f})" for frame, score in chosen),
+            f"{row['search_us']} us",
+        )
+    return table
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=box.SIMPLE)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in TEXT_COLUMNS else "right")
+    return table
+
+
+def _latent(row: Row) -> str:
+    return f"{' x '.join(map(str, row['latent_shape']))} {row['latent_dtype']}"

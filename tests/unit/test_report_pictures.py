@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from generator.report import contact_sheet, side_by_side
+from generator.report.contact_sheet import Column, Group, choose_columns
+from generator.report.side_by_side import Comparison
+from generator.report.style import PAPER, method_title
+from generator.video import read_frames
+
+RED, GREEN, BLUE = (200, 30, 30), (30, 160, 30), (30, 30, 200)
+
+
+def plain(*colors):
+    return np.stack([np.full((8, 8, 3), color, np.uint8) for color in colors])
+
+
+def test_columns_spread_over_the_video():
+    assert [column.frame for column in choose_columns(241, 5)] == [0, 60, 120, 180, 240]
+    assert len(choose_columns(3, 13)) == 3
+
+
+def test_a_place_that_is_met_again_keeps_its_letter():
+    cells = [*range(81), *range(79, -1, -1)]
+    columns = choose_columns(len(cells), 9, cells)
+    assert "".join(column.place for column in columns) == "ABCDEDCBA"
+    by_letter = {column.place: cells[column.frame] for column in columns}
+    assert all(cells[column.frame] == by_letter[column.place] for column in columns)
+
+
+def test_columns_stay_near_their_time():
+    cells = [*range(81), *range(79, -1, -1)]
+    spread = np.linspace(0, len(cells) - 1, 9)
+    chosen = [column.frame for column in choose_columns(len(cells), 9, cells)]
+    assert np.abs(spread - chosen).max() <= contact_sheet.LEEWAY_FRAMES + 0.5
+
+
+def test_the_sheet_shows_each_frame_in_its_row_and_column(tmp_path):
+    rows = {"one": plain(RED, GREEN), "two": plain(BLUE, RED)}
+    group = Group(prompt="a village", fps=4.0, columns=[Column(0, "A"), Column(1, "B")], rows=rows)
+    contact_sheet.draw([group, group], tmp_path / "sheet.png")
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    step, top = contact_sheet.CELL + contact_sheet.GAP, contact_sheet.TITLE + contact_sheet.TIMES
+    for start in (0, group.height):
+        for row, frames in enumerate(rows.values()):
+            for column in range(2):
+                y, x = start + top + row * step, contact_sheet.LEFT + column * step
+                cell = sheet[y : y + contact_sheet.CELL, x : x + contact_sheet.CELL]
+                assert (cell == frames[column, 0, 0]).all()
+    headings = sheet[contact_sheet.TITLE : top, contact_sheet.LEFT :]
+    assert (headings != PAPER).any(axis=(0, 2)).sum() > 60, "times and letters are drawn"
+
+
+def test_side_by_side_plays_all_in_step_with_their_first_visits(tmp_path):
+    cells = [0, 20, 0]
+    comparison = Comparison(
+        prompt="p",
+        fps=4.0,
+        panels={"kept": plain(RED, GREEN, RED), "lost": plain(BLUE, GREEN, GREEN)},
+        cells=cells,
+    )
+    side_by_side.write(comparison, tmp_path / "both.mp4")
+    pictures = list(read_frames(tmp_path / "both.mp4"))
+    assert [picture.shape[1::-1] for picture in pictures] == [comparison.size] * 3
+    middle = side_by_side.PANEL // 2
+    now = side_by_side.PROMPT + side_by_side.TITLE + middle
+    first = now + side_by_side.PANEL + side_by_side.GAP + side_by_side.CAPTION
+    left, right = (side_by_side.GAP + c * (side_by_side.PANEL + side_by_side.GAP) + middle for c in (0, 1))
+
+    def seen(frame, y, x):
+        return pictures[frame][y, x].astype(int)
+
+    np.testing.assert_allclose(seen(2, now, left), RED, atol=6)
+    np.testing.assert_allclose(seen(2, now, right), GREEN, atol=6)
+    np.testing.assert_allclose(seen(2, first, left), RED, atol=6)
+    np.testing.assert_allclose(seen(2, first, right), BLUE, atol=6)
+    np.testing.assert_allclose(seen(1, first, left), side_by_side.NOTHING, atol=6)
+
+
+def test_videos_of_unequal_length_are_not_compared():
+    with pytest.raises(ValueError, match="same number"):
+        Comparison(prompt="p", fps=4.0, panels={"a": plain(RED), "b": plain(RED, RED)})
+
+
+def test_without_a_camera_there_is_one_row(tmp_path):
+    comparison = Comparison(prompt="p", fps=4.0, panels={"a": plain(RED)})
+    side_by_side.write(comparison, tmp_path / "one.mp4")
+    (picture,) = read_frames(tmp_path / "one.mp4")
+    assert picture.shape[0] < 2 * side_by_side.PANEL
+
+
+def test_unknown_methods_bear_their_own_name():
+    assert method_title("longlive_rag") == "LongLive-RAG"
+    assert method_title("mine") == "mine"

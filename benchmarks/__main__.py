@@ -1,15 +1,15 @@
 """`python -m benchmarks`: p50 and p99 of every verb for 1, 4 and 16 generators, beside in-process numpy."""
 
 import argparse
-import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 # One BLAS thread per process, the baseline's too: two threads on two shared cores make search 60 times slower
@@ -65,7 +65,7 @@ def targets(
 
 def preload(data: Path, wanted: list[Target]) -> None:
     """Write the histories of `wanted` through an engine on `data`, as 3-frame blocks."""
-    with MemoryEngine(data) as engine:
+    with closing(MemoryEngine(data)) as engine:
         for target in wanted:
             engine.create_video(target.key, SPEC)
             workload = target.workload()
@@ -76,21 +76,13 @@ def preload(data: Path, wanted: list[Target]) -> None:
 @contextmanager
 def server(data: Path, address: str) -> Iterator[str]:
     """A memory service in its own process; yields the address that it listens on."""
-    command = [
-        sys.executable,
-        "-m",
-        "memory_service",
-        "serve",
-        "--data",
-        str(data),
-        "--address",
-        address,
-        "--json",
-    ]
+    serve = [sys.executable, "-m", "memory_service", "--log-level", "WARNING", "serve"]
+    command = [*serve, "--data", str(data), "--address", address]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        yield str(json.loads(process.stdout.readline())["address"])
+        line = process.stdout.readline()
+        yield dict(field.split("=", 1) for field in shlex.split(line) if "=" in field)["address"]
     finally:
         process.terminate()
         process.wait(timeout=60)

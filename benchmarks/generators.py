@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -111,7 +112,9 @@ class MemoryStepper:
 def _open(target: Target) -> Stepper:
     if target.kind == "numpy":
         return NumpyStepper(target)
-    memory: Memory = MemoryEngine(target.place) if target.kind == "engine" else MemoryClient(target.place)
+    memory: Memory = (
+        MemoryEngine(Path(target.place)) if target.kind == "engine" else MemoryClient(target.place)
+    )
     return MemoryStepper(memory, target.key)
 
 

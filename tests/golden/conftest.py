@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -157,12 +156,11 @@ def memory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Memory]:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     command = [sys.executable, "-m", "memory_service", "serve"]
-    environment = os.environ | {"MEMORY_DATA_DIR": str(tmp_path / "memory"), "MEMORY_ADDRESS": address}
-    server = subprocess.Popen(command, cwd=ROOT, env=environment)
+    server = subprocess.Popen([*command, "--data", str(tmp_path / "memory"), "--address", address], cwd=ROOT)
     try:
-        with MemoryClient(address, timeout_s=60) as client:
+        with MemoryClient(address, timeout_s=30) as client:
             client.info()
             yield client
     finally:
         server.terminate()
-        server.wait(30)
+        assert server.wait(30) == 0

@@ -1,0 +1,135 @@
+"""Published weights, strictly: every name of the 1.3B model, and what happens when one does not fit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import WanTransformer3DModel
+from safetensors.torch import save_file
+from torch import Tensor
+
+from generator.checkpoints import (
+    WAN_1_3B,
+    build_transformer,
+    check_weights,
+    convert,
+    diffusers_name,
+    load_transformer,
+)
+from generator.errors import CheckpointError, ConfigError, MissingFileError
+
+TINY = {
+    "num_attention_heads": 2,
+    "attention_head_dim": 12,
+    "text_dim": 8,
+    "freq_dim": 16,
+    "ffn_dim": 32,
+    "num_layers": 2,
+}
+
+
+def original_names(layers: int) -> list[str]:
+    """Names of the original Wan 2.1 text-to-video model."""
+    linears = ["text_embedding.0", "text_embedding.2", "time_embedding.0", "time_embedding.2"]
+    linears += ["patch_embedding", "time_projection.1", "head.head"]
+    names = ["head.modulation"]
+    for layer in range(layers):
+        block = f"blocks.{layer}."
+        names.append(block + "modulation")
+        for attention in ("self_attn", "cross_attn"):
+            linears += [f"{block}{attention}.{part}" for part in "qkvo"]
+            names += [f"{block}{attention}.norm_{part}.weight" for part in "qk"]
+        linears += [block + "norm3", block + "ffn.0", block + "ffn.2"]
+    return names + [f"{linear}.{kind}" for linear in linears for kind in ("weight", "bias")]
+
+
+def original_weights() -> dict[str, Tensor]:
+    with torch.device("meta"):
+        shapes = {name: t.shape for name, t in WanTransformer3DModel(**TINY).state_dict().items()}
+    generator = torch.Generator().manual_seed(0)
+    names = original_names(TINY["num_layers"])
+    return {name: torch.randn(shapes[diffusers_name(name)], generator=generator) for name in names}
+
+
+def test_all_825_names_of_the_1_3b_model() -> None:
+    names = original_names(30)
+    assert len(names) == 825
+    with torch.device("meta"):
+        model = WanTransformer3DModel(**WAN_1_3B)
+        weights = {diffusers_name(name): model.state_dict()[diffusers_name(name)] for name in names}
+    check_weights(model, weights)
+    assert sum(t.numel() for t in weights.values()) == 1_418_996_800
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+@pytest.mark.parametrize("prefix", ["", "model.", "model._fsdp_wrapped_module."])
+def test_files_with_original_names(tmp_path: Path, suffix: str, prefix: str) -> None:
+    weights = original_weights()
+    path = tmp_path / f"generator.{suffix}"
+    wrapped = {prefix + name: tensor for name, tensor in weights.items()}
+    if suffix == "pt":
+        torch.save({"generator_ema": wrapped, "step": 100}, path)
+    else:
+        save_file(wrapped, path)
+    model = load_transformer(path, TINY, dtype=torch.float32)
+    for name, tensor in weights.items():
+        assert torch.equal(model.state_dict()[diffusers_name(name)], tensor)
+
+
+def test_folders_of_diffusers(tmp_path: Path) -> None:
+    model = build_transformer(TINY, convert(original_weights()), torch.float32)
+    model.save_pretrained(tmp_path / "transformer")
+    for folder in (tmp_path, tmp_path / "transformer"):
+        again = load_transformer(folder, dtype=torch.float32)
+        assert again.config.num_layers == 2
+        assert all(torch.equal(a, b) for a, b in zip(again.parameters(), model.parameters(), strict=True))
+
+
+def test_bf16_keeps_in_float32_what_diffusers_keeps(tmp_path: Path) -> None:
+    weights = convert(original_weights())
+    model = build_transformer(TINY, weights, torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    loaded = WanTransformer3DModel.from_pretrained(tmp_path, torch_dtype=torch.bfloat16)
+    ours = {name: t.dtype for name, t in model.state_dict().items()}
+    assert ours == {name: t.dtype for name, t in loaded.state_dict().items()}
+    assert ours["blocks.0.norm2.weight"] == torch.float32
+    assert ours["blocks.0.attn1.norm_q.weight"] == torch.bfloat16
+
+
+def test_what_does_not_fit_is_named() -> None:
+    weights = convert(original_weights())
+    weights["blocks.0.surplus"] = weights.pop("proj_out.bias")
+    weights["proj_out.weight"] = torch.zeros(3, 3)
+    with pytest.raises(CheckpointError) as error:
+        build_transformer(TINY, weights, torch.float32)
+    assert error.value.missing == ("proj_out.bias",)
+    assert error.value.unexpected == ("blocks.0.surplus",)
+    assert "proj_out.weight is [3, 3], expected [64, 24]" in str(error.value)
+
+
+def test_the_container_must_be_unambiguous(tmp_path: Path) -> None:
+    weights, path = original_weights(), tmp_path / "both.pt"
+    averaged = {name: tensor + 1 for name, tensor in weights.items()}
+    torch.save({"generator": weights, "generator_ema": averaged}, path)
+    with pytest.raises(ConfigError, match="generator, generator_ema"):
+        load_transformer(path, TINY)
+    model = load_transformer(path, TINY, dtype=torch.float32, container="generator_ema")
+    assert torch.equal(model.proj_out.bias, averaged["head.head.bias"])
+    with pytest.raises(CheckpointError, match=re.escape("no 'model'")):
+        load_transformer(path, TINY, container="model")
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"nowhere\.pt does not exist"):
+        load_transformer(tmp_path / "nowhere.pt")
+    with pytest.raises(MissingFileError, match=r"config\.json"):
+        load_transformer(tmp_path)
+
+
+def test_code_in_checkpoints_is_not_run(tmp_path: Path) -> None:
+    torch.save({"generator": original_weights(), "args": Path("x")}, tmp_path / "code.pt")
+    with pytest.raises(Exception, match="weights_only"):
+        load_transformer(tmp_path / "code.pt", TINY)

@@ -13,7 +13,7 @@
     |- DeadlineExceeded      no answer in time                              DEADLINE_EXCEEDED
     `- Internal              a defect of the service                                 INTERNAL
 
-`memory_service.wire` holds the one table from these classes to gRPC statuses and back.
+`memory_service.status` holds the one table from these classes to gRPC statuses and back.
 """
 
 from collections.abc import Mapping

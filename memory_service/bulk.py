@@ -1,0 +1,94 @@
+"""Blocks and frames to proto messages and back: what carries payloads.
+
+`put_*` write into a message that is already in its place: protobuf serialises and parses whatever is assigned
+to a field of another message, and a block of 600 KB then costs 1200 us instead of 13 us (protobuf 7.36).
+
+n frames of a block, D embedding dimension.
+"""
+
+from memory_service import wire
+from memory_service.crc32c import crc32c
+from memory_service.errors import DataLoss, InvalidArgument
+from memory_service.types import LATENT, Block, Buffer, Frame
+from memory_service.v1 import memory_pb2 as pb
+
+
+def put_block(block: Block, message: pb.Block) -> None:
+    """Raises InvalidArgument where `message` cannot carry the block."""
+    message.embeddings = wire.vectors_to_bytes(block.embeddings, 2, "block.embeddings")
+    wire.fill(message, "block.", start=block.start)
+    for i, (name, payloads) in enumerate(block.parts.items()):
+        field = f"block.parts[{i}]"
+        if len(payloads) != len(block.embeddings):
+            raise InvalidArgument(
+                f"part {name!r} has {len(payloads)} payloads",
+                field=f"{field}.payloads",
+                expected=f"{len(block.embeddings)}",
+            )
+        part = wire.fill(message.parts.add(), f"{field}.", name=name)
+        part.payloads.extend(_octets(data, f"{field}.payloads[{j}]") for j, data in enumerate(payloads))
+
+
+def block_from_proto(message: pb.Block) -> Block:
+    """Raises InvalidArgument where the message holds no block of n frames."""
+    parts = {}
+    for i, part in enumerate(message.parts):
+        if part.name in parts:
+            raise InvalidArgument(
+                f"part {part.name!r} is there twice", field=f"block.parts[{i}].name", expected="another name"
+            )
+        parts[part.name] = tuple(part.payloads)
+    if LATENT not in parts:
+        raise InvalidArgument(
+            "the block has no latents", field="block.parts", expected=f"a part named {LATENT!r}"
+        )
+    n = len(parts[LATENT])
+    if n == 0:
+        raise InvalidArgument("the block is empty", field="block.embeddings", expected="at least one frame")
+    return Block(message.start, wire.vectors_from_bytes(message.embeddings, n, "block.embeddings"), parts)
+
+
+def block_bytes(block: Block) -> int:
+    """Bytes of a block's embeddings and payloads."""
+    payloads = (data for payloads in block.parts.values() for data in payloads)
+    return block.embeddings.nbytes + sum(memoryview(data).nbytes for data in payloads)
+
+
+def put_frame(frame: Frame, message: pb.Frame) -> None:
+    """With a checksum of each payload."""
+    message.handle.CopyFrom(wire.handle_to_proto(frame.handle))
+    message.embedding = wire.vectors_to_bytes(frame.embedding, 1, "frame.embedding")
+    for name, data in frame.parts.items():
+        octets = bytes(data)
+        message.payloads.add(name=name, data=octets, crc32c=crc32c(octets))
+
+
+def frame_from_proto(message: pb.Frame) -> Frame:
+    """Raises DataLoss where a payload does not match its checksum."""
+    parts = {payload.name: _verified(payload) for payload in message.payloads}
+    embedding = wire.vectors_from_bytes(message.embedding, 1, "frame.embedding")[0]
+    return Frame(wire.handle_from_proto(message.handle), embedding, parts)
+
+
+def frame_bytes(frame: Frame) -> int:
+    """Upper bound on the size of a frame's message."""
+    return 1024 + frame.embedding.nbytes + sum(256 + len(data) for data in frame.parts.values())
+
+
+def _octets(data: Buffer, field: str) -> bytes:
+    if not isinstance(data, bytes | bytearray | memoryview):  # bytes() makes zeros of an integer
+        raise InvalidArgument(
+            f"a payload is {type(data).__name__}", field=field, expected="a buffer of bytes"
+        )
+    return bytes(data)
+
+
+def _verified(message: pb.Payload) -> bytes:
+    data = message.data
+    if crc32c(data) != message.crc32c:
+        raise DataLoss(
+            f"part {message.name!r} was damaged on its way",
+            field="frame.payloads.crc32c",
+            expected="its checksum",
+        )
+    return data

@@ -1,0 +1,107 @@
+"""Appends through a connection that a loss of power at the server cannot undo."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from memory_service import bulk, wire
+from memory_service.connection import Connection
+from memory_service.errors import Fenced, NotFound, OutOfOrder
+from memory_service.retention import Retention
+from memory_service.types import Block, VideoKey
+from memory_service.v1 import memory_pb2 as pb
+
+
+class Writer:
+    """Sends blocks, holds each until it is durable, and sends again what the server has lost.
+
+    A server has lost frames when it shows fewer of them than it had acknowledged in the same epoch. At most
+    `budget_bytes` are held. Safe for use by threads: sending a block twice is harmless.
+    """
+
+    def __init__(self, connection: Connection, budget_bytes: int) -> None:
+        self._call, self._stub = connection.call, connection.stub
+        self._retention = Retention(budget_bytes)
+        self.observe, self.forget = self._retention.observe, self._retention.forget
+
+    def write(self, key: VideoKey, block: Block, request: Any, method: Callable[..., Any]) -> Any:
+        """Answer to an AppendRequest or AdvanceRequest, whose `block` and `sync` are filled in here."""
+        bulk.put_block(block, request.block)
+        num_bytes = bulk.block_bytes(block)
+        request.sync = request.sync or not self._make_room(num_bytes)
+        try:
+            response = self._call(method, request)
+        except OutOfOrder as gap:
+            if gap.expected_start >= block.start or not self._replay(key, gap.expected_start):
+                raise
+            response = self._call(method, request)
+        state = wire.state_from_proto(response.state)
+        self._retention.keep(key, state, request.block, num_bytes, block.span.stop)
+        return response
+
+    def read(self, key: VideoKey, method: Callable[..., Any], request: Any) -> Any:
+        """Answer with a `state`, given by a server that has all that it had acknowledged before the call."""
+        held = self._retention.held(key)
+        response = self._call(method, request)
+        state = wire.state_from_proto(response.state)
+        if held and state.epoch == held.epoch and state.length < held.stop:
+            self._replay(key, state.length)
+            response = self._call(method, request)
+        self.observe(key, wire.state_from_proto(response.state))
+        return response
+
+    def restore(self, keys: Sequence[VideoKey]) -> bool:
+        """Send again whatever the server lacks of these videos; False when it lacks nothing that is held."""
+        return sum(map(self._restore, keys)) > 0
+
+    def settle(self) -> None:
+        """Make durable all that is held."""
+        for key in self._retention.videos():
+            self._restore(key)
+            held = self._retention.held(key)
+            if held:  # the last block again, with `sync`: an append is durable only when all before it is
+                self._resend(key, held.epoch, held.blocks[-1], sync=True)
+
+    def _make_room(self, num_bytes: int) -> bool:
+        """True when a block of this size may be held, by the newest watermarks if need be."""
+        if self._retention.crowded(num_bytes):
+            for key in self._retention.videos():
+                self._length(key)
+        return not self._retention.crowded(num_bytes)
+
+    def _restore(self, key: VideoKey) -> bool:
+        held, length = self._retention.held(key), self._length(key)
+        return held is not None and length is not None and length < held.stop and self._replay(key, length)
+
+    def _length(self, key: VideoKey) -> int | None:
+        """Frames that the server has of a video, observed; None when the life that is held of it is over."""
+        held = self._retention.held(key)
+        try:
+            response = self._call(self._stub.GetVideo, pb.GetVideoRequest(key=wire.key_to_proto(key)))
+        except NotFound:
+            self.forget(key)
+            return None
+        state = wire.state_from_proto(response.video.state)
+        if held and held.epoch != state.epoch:
+            self.forget(key)
+            return None
+        self.observe(key, state)
+        return state.length
+
+    def _replay(self, key: VideoKey, start: int) -> bool:
+        """Send what is held from frame `start` on; False when that is nothing or of a life gone by."""
+        held = self._retention.held(key)
+        starts = [block.start for block in held.blocks] if held else []
+        if held is None or start not in starts:
+            return False
+        try:
+            for block in held.blocks[starts.index(start) :]:
+                self._resend(key, held.epoch, block)
+        except (Fenced, NotFound):
+            self.forget(key)
+            return False
+        return True
+
+    def _resend(self, key: VideoKey, epoch: int, block: pb.Block, sync: bool = False) -> None:
+        request = pb.AppendRequest(key=wire.key_to_proto(key), epoch=epoch, block=block, sync=sync)
+        response = self._call(self._stub.Append, request)
+        self.observe(key, wire.state_from_proto(response.state))

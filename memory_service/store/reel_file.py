@@ -47,7 +47,7 @@ class ReelFile:
         self._extent_bytes = extent_bytes
         self._sequence = len(found.records)
         self._epoch = found.records[0].prefix.epoch
-        self._to_commit = self.end
+        self._to_commit = max(r.end for r in found.records if r.prefix.kind != Kind.COMMIT)
         self._lock = threading.Lock()
         self._sync_lock = threading.Lock()
 

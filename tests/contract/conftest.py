@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from samples import KEY, SPEC
 
+from memory_service.client import MemoryClient
+from memory_service.config import ServiceConfig
 from memory_service.engine import MemoryEngine
+from memory_service.server import Server
 from memory_service.types import Memory
 
 Opener = Callable[[Path], AbstractContextManager[Memory]]
@@ -25,9 +28,28 @@ def engine(index: str) -> Opener:
     return opened
 
 
+def client(address: str) -> Opener:
+    """A client of a server that listens at `address`; "unix:" is a socket beside the data."""
+
+    @contextmanager
+    def opened(data_dir: Path) -> Iterator[Memory]:
+        where = f"unix:{data_dir.parent / 'socket'}" if address == "unix:" else address
+        server = Server(ServiceConfig(data_dir=data_dir, address=where, commit_interval_s=0.02))
+        server.start()
+        try:
+            with MemoryClient(server.address) as memory:
+                yield memory
+        finally:
+            server.stop()
+
+    return opened
+
+
 MEMORIES: dict[str, Opener] = {
     "engine-flat": engine("flat"),
     "engine-faiss-flat": engine("faiss-flat"),
+    "client-tcp": client("127.0.0.1:0"),
+    "client-unix": client("unix:"),
 }
 
 

@@ -17,6 +17,9 @@ MAIN_METHOD = "longlive_rag"
 VIDEO, LATENTS, RECORD = SUFFIXES = (".mp4", ".latents.safetensors", ".json")
 """Endings of the files of one rollout, after its name."""
 
+SIDE_BY_SIDE = ".side_by_side.mp4"
+"""Ending of the file that plays all methods of a video."""
+
 
 def rollout_name(video: str, method: str) -> str:
     """Name of one rollout in its pool and folder: the video's own, or with the method for a control."""

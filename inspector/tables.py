@@ -16,7 +16,7 @@ from memory_service.types import Retrieval, VideoInfo
 
 Row: TypeAlias = dict[str, Any]
 
-TEXT_COLUMNS = frozenset({"video", "prompt", "created", "chosen frames (score)"})
+TEXT_COLUMNS = frozenset({"video", "prompt", "created", "chosen frames:score"})
 """Columns that are read from the left; all others hold numbers."""
 
 
@@ -88,7 +88,7 @@ def video_table(row: Row) -> Table:
 
 def retrievals_table(rows: Sequence[Row], layout: Layout | None) -> Table:
     """For each block its query frame, what was eligible, the chosen frames, and the time of the search."""
-    table = _table("block", "time", "query", "eligible", "chosen frames (score)", "search")
+    table = _table("block", "time", "query", "eligible", "chosen frames:score", "search")
     for row in rows:
         start, (first, stop) = row["block"], row["eligible"]
         chosen = zip(row["frames"], row["scores"], strict=True)
@@ -97,7 +97,7 @@ def retrievals_table(rows: Sequence[Row], layout: Layout | None) -> Table:
             f"{start / layout.latent_fps:.1f} s" if layout and layout.latent_fps else "",
             "vector" if row["query_frame"] is None else str(row["query_frame"]),
             f"{first}-{stop - 1}",
-            "  ".join(f"{frame} ({score:.3f})" for frame, score in chosen),
+            "  ".join(f"{frame}:{score:.3f}" for frame, score in chosen),
             f"{row['search_us']} us",
         )
     return table

@@ -8,6 +8,12 @@ from generator.report.revisit import RevisitScore, mean
 from generator.report.style import METHOD_TITLES, method_title
 from generator.report.table import Table
 
+NOTE = (
+    "same: PSNR of a returned-to view against its first visit, dB. other: of the same view against places "
+    "that share nothing with it. gain: what being the same place is worth, 0 if nothing was remembered. "
+    "detail: edge energy over that of the first visit; an empty scene is low here."
+)
+
 
 def table(scores: Mapping[tuple[str, str], RevisitScore]) -> Table:
     """Scores by (prompt, method); a last group averages over the prompts."""
@@ -20,21 +26,9 @@ def table(scores: Mapping[tuple[str, str], RevisitScore]) -> Table:
         rows += [_row("all", m, mean(s for (_, of), s in scores.items() if of == m)) for m in methods]
     return Table(
         title="Does a place look the same when the camera returns?",
-        header=(
-            "video",
-            "method",
-            "frames",
-            "same place, dB",
-            "other places, dB",
-            "gain, dB",
-            "detail ratio",
-        ),
+        header=("video", "method", "frames", "same", "other", "gain", "detail"),
         rows=rows,
-        note=(
-            "PSNR of a returned-to view against its first visit, and of the same view against places that "
-            "share nothing with it; the gain is what was remembered. The detail ratio is the edge energy of "
-            "the returned-to view over that of its first visit: an empty scene scores high in PSNR, low here."
-        ),
+        note=NOTE,
     )
 
 

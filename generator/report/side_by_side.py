@@ -39,6 +39,8 @@ class Comparison:
     def __post_init__(self) -> None:
         if len({len(frames) for frames in self.panels.values()}) != 1:
             raise ValueError("all videos of a comparison must have the same number of frames")
+        if self.cells and len(self.cells) != self.num_frames:
+            raise ValueError(f"cells must say where all {self.num_frames} frames are, got {len(self.cells)}")
 
     @property
     def num_frames(self) -> int:

@@ -23,9 +23,8 @@ class Table:
             raise ValueError(f"every row of {self.title!r} needs {len(self.header)} cells")
 
     def rich(self) -> RichTable:
-        table = RichTable(
-            title=self.title, title_justify="left", caption=self.note, caption_justify="left", box=box.SIMPLE
-        )
+        table = RichTable(box=box.SIMPLE, title=self.title, caption=self.note)
+        table.title_justify = table.caption_justify = "left"
         for index, name in enumerate(self.header):
             table.add_column(name, justify="right" if index else "left")
         for row in self.rows:

@@ -14,18 +14,23 @@ from generator.report.table import Table
 IN_TURN = ("fetch", "denoise", "encode", "recache", "wait")
 """Parts that a block spends one after the other; with `other` they make up the whole block."""
 
-STAGES: Mapping[str, tuple[str, ...]] = {
-    "fetch: context to the device": ("fetch",),
+ROWS: Mapping[str, tuple[str, ...]] = {
+    "fetch": ("fetch",),
     "denoise": ("denoise",),
-    "encode: embeddings": ("encode",),
-    "recache: clean pass": ("recache",),
-    "wait: for the memory": ("wait",),
+    "encode": ("encode",),
+    "recache": ("recache",),
+    "wait": ("wait",),
     "other": ("other",),
     "whole block": ("total",),
-    "beside recache: append + search": ("append", "search", "advance"),
-    "of which search, in the service": ("service_search",),
+    "append + search (1)": ("append", "search", "advance"),
+    "search alone (2)": ("service_search",),
 }
 """Row -> the parts that it adds up."""
+
+NOTE = (
+    "Milliseconds and share of the block; means over blocks from frame {first} on. (1) Asked of the memory "
+    "while recache runs: only `wait` is time that generation lost to it. (2) Inside the service, by its log."
+)
 
 STEADY_FROM_FRAME = 24
 """From here on every default context is full; earlier blocks are cheaper."""
@@ -34,21 +39,18 @@ STEADY_FROM_FRAME = 24
 def table(records: Sequence[RolloutRecord]) -> Table:
     """Mean milliseconds of each part and its share of the block."""
     means = mean_parts(records)
-    rows = []
-    for label, parts in STAGES.items():
-        cells = [_cell(sum(mean.get(part, 0.0) for part in parts), mean["total"]) for mean in means.values()]
-        rows.append((label, *(text for cell in cells for text in cell)))
-    header = ["part of a block"]
-    for method in means:
-        header += [f"{method_title(method)}, ms", "%"]
+    rows = [
+        (
+            label,
+            *(_cell(sum(mean.get(part, 0.0) for part in parts), mean["total"]) for mean in means.values()),
+        )
+        for label, parts in ROWS.items()
+    ]
     return Table(
         title="Where the time of a block went",
-        header=header,
+        header=("part", *map(method_title, means)),
         rows=rows,
-        note=(
-            f"Mean over blocks from frame {STEADY_FROM_FRAME} on. Append and search run beside recache: "
-            "only `wait` is time that generation lost to the memory."
-        ),
+        note=NOTE.format(first=STEADY_FROM_FRAME),
     )
 
 
@@ -71,5 +73,5 @@ def _mean(blocks: Sequence[BlockRecord]) -> dict[str, float]:
     return means
 
 
-def _cell(milliseconds: float, total: float) -> tuple[str, str]:
-    return f"{milliseconds:.2f}", f"{100 * milliseconds / total:.1f}"
+def _cell(milliseconds: float, total: float) -> str:
+    return f"{milliseconds:.2f}  {100 * milliseconds / total:5.1f} %"

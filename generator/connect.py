@@ -1,0 +1,27 @@
+"""The one place where the generator builds its memory: a client of a service, or an engine in process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memory_service.types import Memory
+
+EMBEDDED = "embedded:"
+
+
+def connect(where: str) -> Memory:
+    """The memory named by "host:port", "unix:/path" or "embedded:DIR".
+
+    An embedded memory creates its directory and has it alone. Raises ServiceError, and ValueError on an empty
+    directory name.
+    """
+    if where.startswith(EMBEDDED):
+        from memory_service.engine import MemoryEngine
+
+        directory = where.removeprefix(EMBEDDED)
+        if not directory:
+            raise ValueError(f"{where!r} names no directory; expected {EMBEDDED}DIR")
+        return MemoryEngine(Path(directory))
+    from memory_service.client import MemoryClient
+
+    return MemoryClient(where)

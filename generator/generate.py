@@ -1,0 +1,232 @@
+"""One prompt, one or several methods: rollouts that stream into video files, and what is known of them.
+
+Shapes: n latent frames of a block; pixel frames are uint8 [n, H, W, 3].
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+
+import memory_service
+from encoder.model import Encoder
+from generator.backbones import Backbone
+from generator.configs import Window
+from generator.context import policy_named
+from generator.history import DTYPE_NAMES, History
+from generator.noise import SeededNoise
+from generator.progress import Meter
+from generator.record import SIDE_BY_SIDE, SUFFIXES, BlockRecord, RetrievedFrame, RolloutRecord, rollout_name
+from generator.report import side_by_side
+from generator.report.revisit import score
+from generator.report.side_by_side import Comparison
+from generator.report.style import method_title
+from generator.rollout import RolledBlock, RolloutConfig, rollout
+from generator.video import VideoWriter
+from memory_service.types import Memory, VideoKey, VideoSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to generate: one rollout per method, all of the same prompt, seed and length."""
+
+    prompt: str
+    seed: int
+    methods: tuple[str, ...]
+    num_frames: int
+    """Latent frames; a multiple of the backbone's block."""
+
+    pool: str
+    video: str
+    out: Path
+    window: Window
+
+    def name(self, method: str) -> str:
+        """Name of a rollout: the only one bears the video's own, whatever its method."""
+        return rollout_name(self.video, method) if len(self.methods) > 1 else self.video
+
+    @property
+    def num_blocks(self) -> int:
+        return self.num_frames // self.window.block_frames
+
+    def __post_init__(self) -> None:
+        block = self.window.block_frames
+        if self.num_frames < block or self.num_frames % block:
+            raise ValueError(f"frames must be a positive multiple of {block}, got {self.num_frames}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What one rollout left: its record, its pixel frames and its files."""
+
+    record: RolloutRecord
+    pixels: NDArray[np.uint8]
+    files: tuple[Path, ...]
+
+
+def generate(
+    request: Request, backbone: Backbone, encoder: Encoder, memory: Memory, meter: Meter
+) -> list[Output]:
+    """Roll out every method of the request, one after the other, on the same noise."""
+    for method in request.methods:
+        meter.plan(request.name(method), request.num_frames)
+    request.out.mkdir(parents=True, exist_ok=True)
+    return [generate_one(request, method, backbone, encoder, memory, meter) for method in request.methods]
+
+
+def write_side_by_side(request: Request, outputs: Sequence[Output]) -> Path:
+    """Write `<video>.side_by_side.mp4`, which plays all methods in step; its path."""
+    path = request.out / f"{request.video}{SIDE_BY_SIDE}"
+    first = outputs[0].record
+    comparison = Comparison(
+        prompt=request.prompt,
+        fps=first.fps,
+        panels={method_title(output.record.method): output.pixels for output in outputs},
+        cells=first.camera_cells,
+    )
+    side_by_side.write(comparison, path)
+    return path
+
+
+def generate_one(
+    request: Request, method: str, backbone: Backbone, encoder: Encoder, memory: Memory, meter: Meter
+) -> Output:
+    """One rollout, its pixels written while it runs. Raises what `rollout` raises."""
+    config = replace(backbone.config(policy_named(method)), window=request.window)
+    name = request.name(method)
+    key = VideoKey(request.pool, name)
+    files = tuple(request.out / f"{name}{suffix}" for suffix in SUFFIXES)
+    blocks, pixels = [], []
+    decode = backbone.decoder.stream()
+    with (
+        History(memory, key, video_spec(request, config, backbone, encoder)) as history,
+        VideoWriter(files[0], fps=backbone.decoder.fps) as video,
+    ):
+        meter.begin(name)
+        for block in _roll(request, config, backbone, encoder, history):
+            pixels.append(decode(block.latents))
+            video.append(pixels[-1])
+            blocks.append(replace(block, latents=block.latents.cpu()))
+            meter.advance(name, len(block.span))
+        spec = history.spec
+    cells = camera_cells(backbone, request)
+    frames = np.concatenate(pixels)
+    latents = torch.cat([block.latents for block in blocks]).contiguous()
+    files[1].write_bytes(save({"latents": latents}, metadata=dict(spec.metadata)))
+    record = RolloutRecord(
+        pool=request.pool,
+        video=name,
+        method=method,
+        prompt=request.prompt,
+        seed=request.seed,
+        latent_fps=backbone.decoder.latent_fps,
+        fps=backbone.decoder.fps,
+        settings=_settings(request, config, backbone, spec),
+        versions=versions(),
+        blocks=_block_records(blocks, memory, key),
+        camera_cells=cells,
+        revisit=score(frames, cells) if cells else None,
+    )
+    record.write(files[2])
+    meter.end(name)
+    return Output(record=record, pixels=frames, files=files)
+
+
+def video_spec(request: Request, config: RolloutConfig, backbone: Backbone, encoder: Encoder) -> VideoSpec:
+    """What the memory is told about the video; whoever inspects it reads the window from the metadata."""
+    window = {name: str(value) for name, value in asdict(request.window).items()}
+    if not config.policy.retrieves:
+        window["top_k"] = "0"
+    return VideoSpec(
+        embedding_dim=encoder.embedding_dim,
+        latent_dtype=DTYPE_NAMES[backbone.model.dtype],
+        latent_shape=config.geometry.latent_shape,
+        encoder_id=encoder.encoder_id,
+        metadata={
+            "prompt": request.prompt,
+            "seed": str(request.seed),
+            "method": config.policy.name,
+            "backbone": backbone.name,
+            "latent_fps": f"{backbone.decoder.latent_fps:g}",
+            **window,
+        },
+    )
+
+
+def camera_cells(backbone: Backbone, request: Request) -> tuple[int, ...]:
+    """Where the camera of each latent frame stands, in worlds that know; empty elsewhere."""
+    if backbone.name != "toy":
+        return ()
+    from generator.toy import prompts
+
+    return tuple(prompts.parse(request.prompt).camera_cells(request.num_blocks).tolist())
+
+
+def versions() -> dict[str, str]:
+    """Whatever the numbers of a rollout may depend on."""
+    return {
+        "reverie": memory_service.__version__,
+        "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _roll(
+    request: Request, config: RolloutConfig, backbone: Backbone, encoder: Encoder, history: History
+) -> Iterator[RolledBlock]:
+    track = backbone.text.track(request.prompt, request.num_blocks)
+    noise = SeededNoise(
+        request.prompt,
+        request.seed,
+        blocks=request.num_blocks,
+        block_frames=request.window.block_frames,
+        passes=len(config.sampling.steps),
+        latent_shape=config.geometry.latent_shape,
+    )
+    return rollout(backbone.model, config, track, noise, encoder, history)
+
+
+def _block_records(blocks: Sequence[RolledBlock], memory: Memory, key: VideoKey) -> tuple[BlockRecord, ...]:
+    """Blocks as they ran, with the time that the service itself took for each search."""
+    searched_ms = {logged.length: logged.search_us / 1000 for logged in memory.retrievals(key)}
+    return tuple(
+        BlockRecord(
+            start=block.span.start,
+            stop=block.span.stop,
+            parts_ms={**asdict(block.timings), "service_search": searched_ms.get(block.span.stop, 0.0)},
+            retrieved=tuple(
+                RetrievedFrame(
+                    **asdict(hit.handle.key), epoch=hit.handle.epoch, frame=hit.handle.frame, score=hit.score
+                )
+                for hit in block.hits
+            ),
+        )
+        for block in blocks
+    )
+
+
+def _settings(
+    request: Request, config: RolloutConfig, backbone: Backbone, spec: VideoSpec
+) -> dict[str, object]:
+    return {
+        "backbone": backbone.name,
+        "num_frames": request.num_frames,
+        "window": asdict(config.window),
+        "sampling": {**asdict(config.sampling), "steps": list(config.sampling.steps)},
+        "latent_shape": list(spec.latent_shape),
+        "latent_dtype": spec.latent_dtype,
+        "embedding_dim": spec.embedding_dim,
+        "encoder_id": spec.encoder_id,
+        "device": str(backbone.model.device),
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+import torch
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from safetensors.torch import load_file
+
+from encoder.model import AvgPool
+from generator.backbones import Backbone, ToyText
+from generator.causal_wan import CausalWan
+from generator.configs import Geometry, Sampling, Window
+from generator.errors import HistoryNotEmptyError
+from generator.generate import Request, generate, write_side_by_side
+from generator.progress import LineMeter
+from generator.record import RolloutRecord
+from generator.report.side_by_side import PANEL
+from generator.video import read_frames
+from memory_service.engine import MemoryEngine
+from memory_service.types import VideoKey
+
+PROMPT = "a winter village at night; pan right 3s, pan left 3s"
+
+
+class GreyDecoder:
+    """Latents as grey levels, two pixel frames for each but the first."""
+
+    fps, latent_fps = 8.0, 4.0
+
+    def stream(self):
+        started = False
+
+        def decode_next(latents):
+            nonlocal started
+            grey = (latents.mean(1).tanh() * 100 + 128).to(torch.uint8).numpy()
+            frames = grey.repeat(2, axis=0)[0 if started else 1 :]
+            started = True
+            return np.stack([frames] * 3, axis=-1)
+
+        return decode_next
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    torch.manual_seed(0)
+    model = WanTransformer3DModel(
+        patch_size=(1, 4, 1),
+        num_attention_heads=2,
+        attention_head_dim=24,
+        text_dim=64,
+        freq_dim=32,
+        ffn_dim=32,
+        num_layers=1,
+        rope_max_seq_len=1024,
+    )
+    return Backbone(
+        name="grey",
+        model=CausalWan(model),
+        text=ToyText(),
+        decoder=GreyDecoder(),
+        geometry=Geometry(height=8, width=8, patch=(1, 4, 1)),
+        window=Window(),
+        sampling=Sampling(steps=(1000, 500)),
+    )
+
+
+@pytest.fixture
+def memory(tmp_path):
+    engine = MemoryEngine(tmp_path / "memory")
+    yield engine
+    engine.close()
+
+
+def request_for(tmp_path, *methods, num_frames=27, window=None):
+    return Request(
+        prompt=PROMPT,
+        seed=1,
+        methods=methods,
+        num_frames=num_frames,
+        pool="films",
+        video="village",
+        out=tmp_path / "out",
+        window=window or Window(),
+    )
+
+
+def test_one_rollout_leaves_video_latents_and_record(tmp_path, backbone, memory):
+    lines = []
+    (output,) = generate(
+        request_for(tmp_path, "native"), backbone, AvgPool(16), memory, LineMeter(lines.append)
+    )
+    video, latents, record = output.files
+    assert {path.name for path in output.files} == {path.name for path in (tmp_path / "out").iterdir()}
+    assert video.name == "village.mp4", "the only method bears the video's own name"
+    assert len(list(read_frames(video))) == len(output.pixels) == 2 * 27 - 1
+    assert load_file(latents)["latents"].shape == (27, 16, 8, 8)
+    assert RolloutRecord.read(record) == output.record
+    assert output.record.fps == 8.0
+    assert output.record.num_frames == 27
+    assert lines[-1] == "village: done"
+
+
+def test_the_record_has_the_hits_of_each_block(tmp_path, backbone, memory):
+    (output,) = generate(
+        request_for(tmp_path, "longlive_rag"), backbone, AvgPool(16), memory, LineMeter(lambda _: None)
+    )
+    log = {logged.length: logged for logged in memory.retrievals(VideoKey("films", "village"))}
+    assert sorted(log) == [18, 21, 24]
+    for block in output.record.blocks:
+        if block.start in log:
+            assert tuple(hit.frame for hit in block.retrieved) == log[block.start].frames
+            assert tuple(hit.score for hit in block.retrieved) == pytest.approx(log[block.start].scores)
+        else:
+            assert block.retrieved == ()
+    searched = {block.stop: block.parts_ms["service_search"] for block in output.record.blocks}
+    assert all(searched[length] == log[length].search_us / 1000 for length in log)
+
+
+def test_the_memory_is_told_how_the_video_was_made(tmp_path, backbone, memory):
+    window = Window(window_frames=9, top_k=3, guard_frames=2)
+    generate(
+        request_for(tmp_path, "longlive_rag", "native", num_frames=6, window=window),
+        backbone,
+        AvgPool(16),
+        memory,
+        LineMeter(lambda _: None),
+    )
+    rag, native = (memory.get_video(VideoKey("films", name)).spec for name in ("village", "village-native"))
+    assert rag.metadata["prompt"] == PROMPT
+    assert (rag.metadata["window_frames"], rag.metadata["top_k"]) == ("9", "3")
+    assert (native.metadata["method"], native.metadata["top_k"]) == ("native", "0")
+    assert rag.latent_shape == (16, 8, 8)
+
+
+def test_several_methods_can_be_played_in_step(tmp_path, backbone, memory):
+    request = request_for(tmp_path, "relative", "native", num_frames=6)
+    outputs = generate(request, backbone, AvgPool(16), memory, LineMeter(lambda _: None))
+    path = write_side_by_side(request, outputs)
+    frames = list(read_frames(path))
+    assert path.name == "village.side_by_side.mp4"
+    assert len(frames) == 11
+    assert frames[0].shape[1] > 2 * PANEL
+
+
+def test_a_video_that_is_there_is_not_written_over(tmp_path, backbone, memory):
+    request = request_for(tmp_path, "native", num_frames=3)
+    generate(request, backbone, AvgPool(16), memory, LineMeter(lambda _: None))
+    before = (tmp_path / "out" / "village.json").read_text()
+    with pytest.raises(HistoryNotEmptyError):
+        generate(request, backbone, AvgPool(16), memory, LineMeter(lambda _: None))
+    assert (tmp_path / "out" / "village.json").read_text() == before
+    assert len(list(read_frames(tmp_path / "out" / "village.mp4"))) == 5
+
+
+@pytest.mark.parametrize("num_frames", [0, 2, 25])
+def test_only_whole_blocks_are_generated(tmp_path, num_frames):
+    with pytest.raises(ValueError, match="multiple of 3"):
+        request_for(tmp_path, "native", num_frames=num_frames)

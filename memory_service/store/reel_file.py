@@ -36,8 +36,11 @@ class ReelFile:
     every later append is refused.
     """
 
-    def __init__(self, path: Path, fd: int, data: memoryview, found: Scan, extent_bytes: int) -> None:
+    def __init__(
+        self, path: Path, fd: int, data: memoryview, found: Scan, *, extent_bytes: int, read_only: bool
+    ) -> None:
         self.path = path
+        self.read_only = read_only
         self.failure: str | None = None
         self.end = found.end
         self.durable = min(found.durable, found.end)
@@ -152,7 +155,7 @@ class ReelFile:
         Raises TooLarge, Unavailable.
         """
         try:
-            if self._fd >= 0:
+            if self._fd >= 0 and not self.read_only:
                 self.commit()
                 with self._sync_lock, self._lock:
                     self._trim()
@@ -205,7 +208,7 @@ def open_reel(path: Path, *, extent_bytes: int, read_only: bool = False) -> tupl
     try:
         data = mapped(fd, os.fstat(fd).st_size)
         found = scan(path, data)
-        reel = ReelFile(path, fd, data, found, extent_bytes)
+        reel = ReelFile(path, fd, data, found, extent_bytes=extent_bytes, read_only=read_only)
         if not read_only:
             reel.settle(torn=found.recovery is not None)
     except BaseException:

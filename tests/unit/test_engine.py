@@ -119,8 +119,9 @@ class TestRestart:
         assert again.recoveries == ()
         again.close()
 
+    @pytest.mark.usefixtures("engine")
     def test_a_torn_tail_is_cut_and_writing_goes_on(
-        self, engine: MemoryEngine, data_dir: Path, caplog: pytest.LogCaptureFixture
+        self, data_dir: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         left = crashed(data_dir)
         data = bytearray(reel_of(left).read_bytes())

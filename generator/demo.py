@@ -58,8 +58,9 @@ class DemoConfig:
         return self.out / "memory"
 
     def pictures(self) -> list[str]:
-        """Names of the pictures that are drawn from the service's log."""
-        return [f"{video}.{picture}" for video in self.prompts for picture in PICTURES]
+        """Names of the pictures of single videos."""
+        endings = (summary.RECALLED, *INSPECTED)
+        return [f"{video}{ending}" for video in self.prompts for ending in endings]
 
     def comparisons(self) -> list[str]:
         """Names of the videos that play all methods of a prompt."""
@@ -72,8 +73,8 @@ class DemoConfig:
         return [*summary.FILES, *names, *self.comparisons(), *self.pictures(), self.data.name]
 
 
-PICTURES = {"map.png": "map", "similarity.png": "similarity"}
-"""Picture of a video -> the command of reverie-inspect that draws it."""
+INSPECTED = {".map.png": "map", ".similarity.png": "similarity"}
+"""Ending of a picture -> the command of reverie-inspect that draws it from the service's log."""
 
 
 def run_demo(config: DemoConfig, console: Console) -> int:
@@ -98,7 +99,7 @@ def run_demo(config: DemoConfig, console: Console) -> int:
         errors.print(f"demo: {error}")
         return 1
     for table in report.tables:
-        console.print(table.rich())
+        console.print("", table.rich(), sep="\n", end="")
     seconds = f"{time.monotonic() - started:.0f} s in all, {generated - started:.0f} s of them generating"
     console.print(closing_words(config, seconds), highlight=False, soft_wrap=True)
     return 0
@@ -177,11 +178,11 @@ def inspections(config: DemoConfig, address: str) -> list[Process]:
     return [
         Process(
             f"reverie-inspect {command} {POOL}/{video}",
-            [*inspect, command, f"{POOL}/{video}", "--out", str(config.out / f"{video}.{picture}")],
+            [*inspect, command, f"{POOL}/{video}", "--out", str(config.out / f"{video}{ending}")],
             lambda _: None,
         )
         for video in config.prompts
-        for picture, command in PICTURES.items()
+        for ending, command in INSPECTED.items()
     ]
 
 

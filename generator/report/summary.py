@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generator.record import RECORD, VIDEO, RolloutRecord
-from generator.report import contact_sheet, revisit_table, time_table
+from generator.report import contact_sheet, recall_sheet, revisit_table, time_table
 from generator.report.style import METHOD_TITLES, method_title
 from generator.report.table import Table
 from generator.video import read_frames
 
 SHEET, REPORT = FILES = ("contact_sheet.png", "report.md")
+RECALLED = ".recalled.png"
+"""Ending of the picture of what a video recalled."""
+
 NUM_COLUMNS = 13
 
 
@@ -32,6 +35,8 @@ def write(out: Path, videos: Sequence[str], pictures: Sequence[str]) -> Summary:
     groups = {video: records(out, video) for video in videos}
     everything = [record for found in groups.values() for record in found]
     draw_sheet(out, groups)
+    for video, found in groups.items():
+        draw_recalled(out, video, found)
     tables = [time_table.table(everything)]
     scores = {
         (video, record.method): record.revisit
@@ -63,6 +68,16 @@ def draw_sheet(out: Path, groups: dict[str, list[RolloutRecord]]) -> None:
         columns = contact_sheet.choose_columns(num_frames, NUM_COLUMNS, first.camera_cells)
         sheets.append(contact_sheet.Group(prompt=first.prompt, fps=first.fps, columns=columns, rows=rows))
     contact_sheet.draw(sheets, out / SHEET)
+
+
+def draw_recalled(out: Path, video: str, found: Sequence[RolloutRecord]) -> None:
+    """What the first rollout that recalled anything did recall."""
+    for record in found:
+        if recall_sheet.choose_blocks(record.blocks):
+            recall_sheet.draw(
+                record, small_frames(out / f"{record.video}{VIDEO}"), out / f"{video}{RECALLED}"
+            )
+            return
 
 
 def small_frames(path: Path) -> NDArray[np.uint8]:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from generator.report import contact_sheet, side_by_side
+from generator.record import BlockRecord, RetrievedFrame, RolloutRecord
+from generator.report import contact_sheet, recall_sheet, side_by_side
 from generator.report.contact_sheet import Column, Group, choose_columns
 from generator.report.side_by_side import Comparison
 from generator.report.style import PAPER, method_title
@@ -92,3 +93,52 @@ def test_without_a_camera_there_is_one_row(tmp_path):
 def test_unknown_methods_bear_their_own_name():
     assert method_title("longlive_rag") == "LongLive-RAG"
     assert method_title("mine") == "mine"
+
+
+def recalled_record(*blocks):
+    return RolloutRecord(
+        pool="films",
+        video="a",
+        method="longlive_rag",
+        prompt="a village",
+        seed=0,
+        latent_fps=4.0,
+        fps=4.0,
+        settings={},
+        versions={},
+        blocks=blocks,
+        camera_cells=(0, 20, 40, 1),
+    )
+
+
+def recalling(start, *frames):
+    hits = tuple(RetrievedFrame(pool="films", video="a", epoch=1, frame=frame, score=0.9) for frame in frames)
+    return BlockRecord(start=start, stop=start + 3, parts_ms={"total": 1.0}, retrieved=hits)
+
+
+def test_recalled_frames_stand_beside_the_view_that_asked(tmp_path):
+    frames = plain(RED, GREEN, BLUE, RED)
+    recall_sheet.draw(recalled_record(recalling(0), recalling(4, 0, 1)), frames, tmp_path / "sheet.png")
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    middle = recall_sheet.HEAD + recall_sheet.CELL // 2
+    asked = recall_sheet.GAP + recall_sheet.CELL // 2
+    answers = [
+        recall_sheet.GAP + recall_sheet.CELL + recall_sheet.ARROW + c * (recall_sheet.CELL + recall_sheet.GAP)
+        for c in (0, 1)
+    ]
+    assert tuple(sheet[middle, asked]) == RED
+    assert [tuple(sheet[middle, x + recall_sheet.CELL // 2]) for x in answers] == [RED, GREEN]
+    framed = [tuple(sheet[middle, x - 3]) == recall_sheet.SAME_PLACE for x in answers]
+    assert framed == [True, False], "cell 1 overlaps cell 0, not cell 20"
+
+
+def test_rows_are_the_fullest_blocks_spread_over_the_video():
+    blocks = [recalling(0), recalling(3, 1), *(recalling(start, 1, 2) for start in range(6, 66, 3))]
+    chosen = recall_sheet.choose_blocks(blocks, num_rows=3)
+    assert [block.start for block in chosen] == [6, 36, 63]
+    assert recall_sheet.choose_blocks([recalling(0)]) == []
+
+
+def test_a_video_that_recalled_nothing_has_no_sheet(tmp_path):
+    with pytest.raises(ValueError, match="recalled nothing"):
+        recall_sheet.draw(recalled_record(recalling(0)), plain(RED), tmp_path / "sheet.png")

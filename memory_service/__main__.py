@@ -82,6 +82,14 @@ def _add_serve(subparsers: Any, environment: Mapping[str, str], address: str) ->
     index = environment.get("REVERIE_MEMORY_INDEX", ServiceConfig.index)
     serve.add_argument("--index", default=index, help="name of the index plug-in (default: %(default)s)")
     serve.add_argument(
+        "--commit-interval",
+        dest="commit_interval_s",
+        type=float,
+        default=ServiceConfig.commit_interval_s,
+        metavar="S",
+        help="longest time that a kept frame stays without fdatasync, seconds (default: %(default)s)",
+    )
+    serve.add_argument(
         "--insecure-any-address",
         action="store_true",
         help="listen where other machines can connect, without encryption or access control",

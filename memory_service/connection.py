@@ -21,7 +21,6 @@ OPTIONS = [
     ("grpc.enable_http_proxy", 0),
     # A restarted server is found again within a second, not after gRPC's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),

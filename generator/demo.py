@@ -89,9 +89,7 @@ def run_demo(config: DemoConfig, console: Console) -> int:
                 with meter_for(console) as meter:
                     generate(config, address, meter)
                 generated = time.monotonic()
-                drawing = [stack.enter_context(process) for process in inspections(config, address)]
-                report = summary.write(config.out, list(config.prompts), config.pictures())
-                wait_for_all(drawing)
+                report = write_report(config, address)
             except ProcessError as error:
                 raise ProcessError(service.last_words(f"{error}\nthe memory service wrote last")) from error
     except (ProcessError, OSError) as error:
@@ -172,18 +170,19 @@ def generator_commands(config: DemoConfig, address: str) -> dict[str, list[str]]
     return {video: [*run, "--prompt", prompt, "--video", video] for video, prompt in config.prompts.items()}
 
 
-def inspections(config: DemoConfig, address: str) -> list[Process]:
-    """Have reverie-inspect draw what the service's own log says."""
+def write_report(config: DemoConfig, address: str) -> summary.Summary:
+    """Write tables and pictures; reverie-inspect draws what the service's own log says, meanwhile."""
     inspect = [sys.executable, "-m", "inspector", "--memory", address]
-    return [
-        Process(
-            f"reverie-inspect {command} {POOL}/{video}",
-            [*inspect, command, f"{POOL}/{video}", "--out", str(config.out / f"{video}{ending}")],
-            lambda _: None,
-        )
-        for video in config.prompts
-        for ending, command in INSPECTED.items()
-    ]
+    with ExitStack() as stack:
+        drawing = []
+        for video in config.prompts:
+            for ending, command in INSPECTED.items():
+                words = [command, f"{POOL}/{video}", "--out", str(config.out / f"{video}{ending}")]
+                name = f"reverie-inspect {command} of {video}"
+                drawing.append(stack.enter_context(Process(name, [*inspect, *words], lambda _: None)))
+        report = summary.write(config.out, list(config.prompts), config.pictures())
+        wait_for_all(drawing)
+    return report
 
 
 def closing_words(config: DemoConfig, seconds: str) -> str:

@@ -1,6 +1,6 @@
 """One prompt, one or several methods: rollouts that stream into video files, and what is known of them.
 
-Shapes: n latent frames of a block; pixel frames are uint8 [n, H, W, 3].
+Pixels are written as they are decoded and not kept: a minute of them at 480p is a gigabyte.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 import diffusers
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save
 
 import memory_service
@@ -65,10 +64,9 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What one rollout left: its record, its pixel frames and its files."""
+    """What one rollout left: its record and its files; the video is the first."""
 
     record: RolloutRecord
-    pixels: NDArray[np.uint8]
     files: tuple[Path, ...]
 
 
@@ -89,7 +87,7 @@ def write_side_by_side(request: Request, outputs: Sequence[Output]) -> Path:
     comparison = Comparison(
         prompt=request.prompt,
         fps=first.fps,
-        panels={method_title(output.record.method): output.pixels for output in outputs},
+        panels={method_title(output.record.method): output.files[0] for output in outputs},
         cells=first.camera_cells,
     )
     side_by_side.write(comparison, path)
@@ -103,24 +101,22 @@ def generate_one(
     config = replace(backbone.config(policy_named(method)), window=request.window)
     name = request.name(method)
     key = VideoKey(request.pool, name)
-    files = tuple(request.out / f"{name}{suffix}" for suffix in SUFFIXES)
+    spec = video_spec(request, config, backbone, encoder)
+    cells = camera_cells(backbone, request)
+    video_file, latents_file, record_file = (request.out / f"{name}{suffix}" for suffix in SUFFIXES)
     blocks, pixels = [], []
     decode = backbone.decoder.stream()
-    with (
-        History(memory, key, video_spec(request, config, backbone, encoder)) as history,
-        VideoWriter(files[0], fps=backbone.decoder.fps) as video,
-    ):
+    with History(memory, key, spec) as history, VideoWriter(video_file, fps=backbone.decoder.fps) as video:
         meter.begin(name)
         for block in _roll(request, config, backbone, encoder, history):
-            pixels.append(decode(block.latents))
-            video.append(pixels[-1])
+            frames = decode(block.latents)
+            video.append(frames)
             blocks.append(replace(block, latents=block.latents.cpu()))
+            if cells:
+                pixels.append(frames)
             meter.advance(name, len(block.span))
-        spec = history.spec
-    cells = camera_cells(backbone, request)
-    frames = np.concatenate(pixels)
     latents = torch.cat([block.latents for block in blocks]).contiguous()
-    files[1].write_bytes(save({"latents": latents}, metadata=dict(spec.metadata)))
+    latents_file.write_bytes(save({"latents": latents}, metadata=dict(spec.metadata)))
     record = RolloutRecord(
         pool=request.pool,
         video=name,
@@ -133,11 +129,11 @@ def generate_one(
         versions=versions(),
         blocks=_block_records(blocks, memory, key),
         camera_cells=cells,
-        revisit=score(frames, cells) if cells else None,
+        revisit=score(np.concatenate(pixels), cells) if cells else None,
     )
-    record.write(files[2])
+    record.write(record_file)
     meter.end(name)
-    return Output(record=record, pixels=frames, files=files)
+    return Output(record=record, files=(video_file, latents_file, record_file))
 
 
 def video_spec(request: Request, config: RolloutConfig, backbone: Backbone, encoder: Encoder) -> VideoSpec:

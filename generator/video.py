@@ -111,6 +111,13 @@ def read_frames(path: Path) -> Iterator[Pixels]:
             yield frame.to_ndarray(format="rgb24")
 
 
+def frame_size(path: Path) -> tuple[int, int]:
+    """Width and height of a video file in pixels."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return stream.width, stream.height
+
+
 def _even(frames: Pixels) -> Pixels:
     """Repeat the last row or column where a size is odd: yuv420p halves both."""
     height, width = frames.shape[1:3]

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from generator.report.style import INK, MUTED, PAPER, draw_place, font, place_letter
 
 CELL, GAP = 128, 6
-"""Size of a picture and the space between two, in pixels."""
+"""Height of a picture and the space between two, in pixels."""
 
 LEFT, TITLE, TIMES, FOOT = 150, 44, 34, 22
 """Widths and heights of the labels, in pixels."""
@@ -39,6 +39,16 @@ class Group:
     fps: float
     columns: Sequence[Column]
     rows: Mapping[str, NDArray[np.uint8]]
+
+    @property
+    def cell_width(self) -> int:
+        """Width of its pictures on the sheet, in pixels; their height is `CELL`."""
+        height, width = next(iter(self.rows.values())).shape[1:3]
+        return round(CELL * width / height)
+
+    @property
+    def width(self) -> int:
+        return LEFT + len(self.columns) * (self.cell_width + GAP) + GAP
 
     @property
     def height(self) -> int:
@@ -68,8 +78,7 @@ def choose_columns(num_frames: int, num_columns: int, cells: Sequence[int] = ())
 
 def draw(groups: Sequence[Group], path: Path) -> None:
     """Write the sheet as a PNG."""
-    num_columns = max(len(group.columns) for group in groups)
-    size = LEFT + num_columns * (CELL + GAP) + GAP, sum(group.height for group in groups)
+    size = max(group.width for group in groups), sum(group.height for group in groups)
     sheet = Image.new("RGB", size, PAPER)
     top = 0
     for group in groups:
@@ -82,14 +91,14 @@ def _draw_group(sheet: Image.Image, group: Group, top: int) -> None:
     draw = ImageDraw.Draw(sheet)
     draw.text((GAP + 6, top + TITLE / 2), group.prompt, font=font(19, bold=True), fill=INK, anchor="lm")
     for index, column in enumerate(group.columns):
-        center = LEFT + index * (CELL + GAP) + CELL / 2, top + TITLE + TIMES / 2
+        center = LEFT + index * (group.cell_width + GAP) + group.cell_width / 2, top + TITLE + TIMES / 2
         _draw_heading(draw, center, column, group.fps)
     for row, (title, frames) in enumerate(group.rows.items()):
         y = top + TITLE + TIMES + row * (CELL + GAP)
         draw.text((LEFT - 14, y + CELL / 2), title, font=font(17), fill=INK, anchor="rm")
         for index, column in enumerate(group.columns):
             picture = Image.fromarray(frames[column.frame])
-            sheet.paste(fit(picture, CELL, CELL), (LEFT + index * (CELL + GAP), y))
+            sheet.paste(fit(picture, group.cell_width, CELL), (LEFT + index * (group.cell_width + GAP), y))
 
 
 def _draw_heading(draw: ImageDraw.ImageDraw, center: tuple[float, float], column: Column, fps: float) -> None:

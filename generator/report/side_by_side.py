@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from generator.report.contact_sheet import fit
-from generator.report.revisit import VIEW_CELLS, Return, returns
+from generator.report.revisit import VIEW_CELLS, first_visits, returns
 from generator.report.style import INK, MUTED, PAPER, font
-from generator.video import VideoWriter
+from generator.video import VideoWriter, frame_size, read_frames
 
 PANEL, GAP = 256, 12
-"""Size of a panel and the space around it, in pixels."""
+"""Height of a panel and the space around it, in pixels."""
 
 PROMPT, TITLE, CAPTION, PATH = 36, 34, 28, 30
 """Heights of the prompt, the titles, a row's caption and the camera's path, in pixels."""
@@ -26,84 +25,105 @@ NOTHING, TRACK, VISITED, HERE = (240, 241, 243), (215, 219, 224), (120, 160, 210
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The videos of one prompt: title -> pixel frames [n, H, W, 3], n the same for all.
+    """The videos of one prompt: title -> video file, all of the same length and size, `fps` frames a second.
 
-    `cells` [n] says where the camera stands in each frame, where that is known; else it is empty.
+    `cells` says where the camera stands in each frame, where that is known; else it is empty.
     """
 
     prompt: str
     fps: float
-    panels: Mapping[str, NDArray[np.uint8]]
+    panels: Mapping[str, Path]
     cells: Sequence[int] = ()
 
-    def __post_init__(self) -> None:
-        if len({len(frames) for frames in self.panels.values()}) != 1:
-            raise ValueError("all videos of a comparison must have the same number of frames")
-        if self.cells and len(self.cells) != self.num_frames:
-            raise ValueError(f"cells must say where all {self.num_frames} frames are, got {len(self.cells)}")
 
-    @property
-    def num_frames(self) -> int:
-        return len(next(iter(self.panels.values())))
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One frame of every video, in the order of the panels; `first` shows the same place's first visit."""
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of its picture in pixels; both even."""
-        width = len(self.panels) * (PANEL + GAP) + GAP
-        height = PROMPT + TITLE + PANEL + GAP
-        return width, height + (CAPTION + PANEL + GAP + PATH if self.cells else 0)
+    number: int
+    frames: Sequence[Image.Image]
+    first_number: int | None = None
+    first: Sequence[Image.Image] = ()
 
 
 def write(comparison: Comparison, path: Path) -> None:
-    """Write the comparison as an mp4, in step and at the videos' own speed."""
-    background = _background(comparison)
-    earlier = {found.frame: found for found in returns(comparison.cells, VIEW_CELLS)}
-    with VideoWriter(path, fps=comparison.fps) as video:
-        for frame in range(comparison.num_frames):
-            picture = compose(comparison, background.copy(), frame, earlier.get(frame))
-            video.append(np.asarray(picture)[None])
+    """Write the comparison as an mp4, in step and at the videos' own speed.
+
+    Raises ValueError where the videos, or `cells`, are not equally long.
+    """
+    size = frame_size(next(iter(comparison.panels.values())))
+    canvas = Canvas(comparison, round(PANEL * size[0] / size[1]))
+    earlier = {found.frame: found.first for found in returns(comparison.cells, VIEW_CELLS)}
+    keep = set(first_visits(comparison.cells))
+    kept: dict[int, list[Image.Image]] = {}
+    number = -1
+    with VideoWriter(path, fps=comparison.fps, magnification=1) as video:
+        playing = zip(*map(read_frames, comparison.panels.values()), strict=True)
+        for number, frames in enumerate(playing):
+            pictures = [canvas.panel(frame) for frame in frames]
+            if number in keep:
+                kept[number] = pictures
+            first = earlier.get(number)
+            moment = Moment(number, pictures, first, () if first is None else kept[first])
+            video.append(np.asarray(canvas.draw(moment))[None])
+    if comparison.cells and len(comparison.cells) != number + 1:
+        raise ValueError(f"cells must say where all {number + 1} frames are, got {len(comparison.cells)}")
 
 
-def compose(comparison: Comparison, canvas: Image.Image, frame: int, earlier: Return | None) -> Image.Image:
-    """Draw one moment onto the background."""
-    draw = ImageDraw.Draw(canvas)
-    seconds = f"{frame / comparison.fps:.1f} s"
-    draw.text((canvas.width - GAP, PROMPT / 2), seconds, font=font(17, bold=True), fill=INK, anchor="rm")
-    _paste_row(canvas, comparison, frame, PROMPT + TITLE)
-    if comparison.cells:
-        top = PROMPT + TITLE + PANEL + GAP
-        caption = "this place is new"
-        if earlier is not None:
-            caption = f"the same place at its first visit, {earlier.first / comparison.fps:.1f} s"
-            _paste_row(canvas, comparison, earlier.first, top + CAPTION)
-        draw.text(
-            (GAP, top + CAPTION / 2), caption, font=font(15), fill=INK if earlier else MUTED, anchor="lm"
-        )
-        _draw_path(draw, comparison.cells, frame, (GAP, canvas.height - PATH // 2 - 2, canvas.width - GAP))
-    return canvas
+class Canvas:
+    """The picture of a comparison: what stays the same is drawn once, each moment over a copy of it."""
 
+    def __init__(self, comparison: Comparison, panel_width: int) -> None:
+        self._comparison = comparison
+        self._panel_width = panel_width
+        self._second_row = PROMPT + TITLE + PANEL + GAP
+        self._background = self._draw_background()
 
-def _background(comparison: Comparison) -> Image.Image:
-    """What stays the same in all pictures: words, and grey where a first visit will be shown."""
-    canvas = Image.new("RGB", comparison.size, PAPER)
-    draw = ImageDraw.Draw(canvas)
-    draw.text((GAP, PROMPT / 2), comparison.prompt, font=font(14), fill=MUTED, anchor="lm")
-    for column, title in enumerate(comparison.panels):
-        x = _left(column)
-        draw.text((x, PROMPT + TITLE / 2), title, font=font(19, bold=True), fill=INK, anchor="lm")
-        if comparison.cells:
-            y = PROMPT + TITLE + PANEL + GAP + CAPTION
-            draw.rectangle((x, y, x + PANEL - 1, y + PANEL - 1), fill=NOTHING)
-    return canvas
+    def panel(self, frame: np.ndarray) -> Image.Image:
+        """A video's frame [H, W, 3] at the size of a panel."""
+        return fit(Image.fromarray(frame), self._panel_width, PANEL)
 
+    def draw(self, moment: Moment) -> Image.Image:
+        picture = self._background.copy()
+        draw = ImageDraw.Draw(picture)
+        corner = picture.width - GAP, PROMPT / 2
+        draw.text(corner, self._seconds(moment.number), font=font(17, bold=True), fill=INK, anchor="rm")
+        self._paste(picture, moment.frames, PROMPT + TITLE)
+        if self._comparison.cells:
+            caption, color = "this place is new", MUTED
+            if moment.first_number is not None:
+                caption, color = (
+                    f"the same place at its first visit, {self._seconds(moment.first_number)}",
+                    INK,
+                )
+                self._paste(picture, moment.first, self._second_row + CAPTION)
+            draw.text((GAP, self._second_row + CAPTION / 2), caption, font=font(15), fill=color, anchor="lm")
+            line = GAP, picture.height - PATH // 2 - 2, picture.width - GAP
+            _draw_path(draw, self._comparison.cells, moment.number, line)
+        return picture
 
-def _paste_row(canvas: Image.Image, comparison: Comparison, frame: int, top: int) -> None:
-    for column, frames in enumerate(comparison.panels.values()):
-        canvas.paste(fit(Image.fromarray(frames[frame]), PANEL, PANEL), (_left(column), top))
+    def _draw_background(self) -> Image.Image:
+        known = bool(self._comparison.cells)
+        height = self._second_row + (CAPTION + PANEL + GAP + PATH if known else 0)
+        canvas = Image.new("RGB", (self._left(len(self._comparison.panels)), height), PAPER)
+        draw = ImageDraw.Draw(canvas)
+        draw.text((GAP, PROMPT / 2), self._comparison.prompt, font=font(14), fill=MUTED, anchor="lm")
+        for column, title in enumerate(self._comparison.panels):
+            x, y = self._left(column), self._second_row + CAPTION
+            draw.text((x, PROMPT + TITLE / 2), title, font=font(19, bold=True), fill=INK, anchor="lm")
+            if known:
+                draw.rectangle((x, y, x + self._panel_width - 1, y + PANEL - 1), fill=NOTHING)
+        return canvas
 
+    def _paste(self, canvas: Image.Image, pictures: Sequence[Image.Image], top: int) -> None:
+        for column, picture in enumerate(pictures):
+            canvas.paste(picture, (self._left(column), top))
 
-def _left(column: int) -> int:
-    return GAP + column * (PANEL + GAP)
+    def _left(self, column: int) -> int:
+        return GAP + column * (self._panel_width + GAP)
+
+    def _seconds(self, frame: int) -> str:
+        return f"{frame / self._comparison.fps:.1f} s"
 
 
 def _draw_path(
@@ -119,5 +139,5 @@ def _draw_path(
     seen = cells[: frame + 1]
     draw.line((left, y, right, y), fill=TRACK, width=6)
     draw.line((x(min(seen)), y, x(max(seen) + VIEW_CELLS), y), fill=VISITED, width=6)
-    here = x(cells[frame]), y - 8, x(cells[frame] + VIEW_CELLS), y + 8
+    here = x(seen[-1]), y - 8, x(seen[-1] + VIEW_CELLS), y + 8
     draw.rounded_rectangle(here, 4, outline=HERE, width=3)

@@ -1,7 +1,7 @@
 """CRC-32C (Castagnoli) of buffers, and of two buffers joined when that of each is known.
 
-A checksum is a polynomial over GF(2), its highest term in the lowest bit. Joining multiplies the first by x to
-the power of the second's number of bits, as zlib's crc32_combine does with another polynomial.
+A checksum is a polynomial over GF(2), its highest term in the lowest bit. Joining multiplies the first by x
+to the power of the second's number of bits, as zlib's crc32_combine does with another polynomial.
 """
 
 from functools import cache

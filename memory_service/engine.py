@@ -59,20 +59,21 @@ class MemoryEngine:
         limits: Limits | None = None,
         commit_interval_s: float = 0.1,
         extent_bytes: int = 4 << 20,
+        max_hot_videos: int = 256,
         read_only: bool = False,
     ) -> None:
         """Open the memory in `data_dir`, creating the directory.
 
         `commit_interval_s` is the longest that a kept frame stays without fdatasync, `extent_bytes` how much
-        file a video gets at a time. Raises Busy when another process has the directory, InvalidArgument for
-        an unknown index, Unavailable.
+        file a video gets at a time, `max_hot_videos` how many stay open when idle. Raises Busy when another
+        process has the directory, InvalidArgument for an unknown index, Unavailable.
         """
         self.limits = limits or Limits()
         self._index = load_index(index)
         self._read_only = read_only
         store = FileStore(Path(data_dir), extent_bytes=extent_bytes, read_only=read_only)
         commit = None if read_only else GroupCommit(commit_interval_s)
-        self._videos = Videos(store, self._index, commit)
+        self._videos = Videos(store, self._index, commit, max_hot=max_hot_videos)
         self._started = time.monotonic()
 
     @classmethod
@@ -114,7 +115,8 @@ class MemoryEngine:
     def get_video(self, key: VideoKey) -> VideoInfo:
         """See `Memory.get_video`."""
         check_key(key)
-        return self._videos.get(key).info()
+        with self._videos.use(key) as video:
+            return video.info()
 
     def list_videos(self, pool: str) -> Sequence[VideoInfo]:
         """See `Memory.list_videos`. Cold videos stay cold; what cannot be read is logged and left out."""
@@ -133,16 +135,16 @@ class MemoryEngine:
         """See `Memory.append`."""
         self._check_writable()
         check_key(key)
-        video = self._videos.get(key)
-        check_block(block, video.spec, self.limits)
-        return video.append(block, epoch=epoch, sync=sync)
+        with self._videos.use(key) as video:
+            check_block(block, video.spec, self.limits)
+            return video.append(block, epoch=epoch, sync=sync)
 
     def search(self, key: VideoKey, queries: Sequence[Query], *, log: bool = True) -> Found:
         """See `Memory.search`."""
         check_key(key)
-        video = self._videos.get(key)
-        check_queries(queries, video.spec, self.limits)
-        return video.search(queries, log=log)
+        with self._videos.use(key) as video:
+            check_queries(queries, video.spec, self.limits)
+            return video.search(queries, log=log)
 
     def fetch(self, handles: Sequence[Handle], parts: Sequence[str] = ()) -> Sequence[Frame]:
         """See `Memory.fetch`."""
@@ -154,7 +156,8 @@ class MemoryEngine:
         stored: dict[int, StoredFrame] = {}
         for key, numbered in by_video.items():
             try:
-                frames = self._videos.get(key).stored(numbered, parts)
+                with self._videos.use(key) as video:
+                    frames = video.stored(numbered, parts)
             except NotFound as exc:
                 if exc.field == "key":
                     exc.field = f"handles[{numbered[0][0]}].key"
@@ -175,15 +178,16 @@ class MemoryEngine:
         """See `Memory.advance`."""
         self._check_writable()
         check_key(key)
-        video = self._videos.get(key)
-        check_block(block, video.spec, self.limits)
-        check_query(query, video.spec, self.limits, "query", may_lack_vector=True)
-        return video.advance(block, query, known=known, epoch=epoch, sync=sync)
+        with self._videos.use(key) as video:
+            check_block(block, video.spec, self.limits)
+            check_query(query, video.spec, self.limits, "query", may_lack_vector=True)
+            return video.advance(block, query, known=known, epoch=epoch, sync=sync)
 
     def retrievals(self, key: VideoKey) -> Sequence[Retrieval]:
         """See `Memory.retrievals`."""
         check_key(key)
-        return self._videos.get(key).retrievals()
+        with self._videos.use(key) as video:
+            return video.retrievals()
 
     def info(self) -> ServerInfo:
         """See `Memory.info`."""

@@ -8,7 +8,7 @@ the format byte by byte. This module turns values into buffers and back; it does
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import google_crc32c
 import msgpack
@@ -28,6 +28,17 @@ _ZEROS = bytes(ALIGN)
 # magic, version, type, flags, header and body bytes, sequence, epoch, durable, header and body CRC, reserved
 _PREFIX = struct.Struct("<4sHHIIQQQQIII")
 _CHECKSUM = struct.Struct("<I")
+
+
+_CHUNK_BYTES = 1 << 20
+
+
+class Source(Protocol):
+    """Bytes that are read piece by piece: a buffer or a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, piece: slice, /) -> Buffer: ...
 
 
 class Kind(IntEnum):
@@ -167,7 +178,7 @@ def encode(
     return prefix, [head, *body.pieces]
 
 
-def decode_prefix(data: memoryview, offset: int) -> Prefix | None:
+def decode_prefix(data: Source, offset: int) -> Prefix | None:
     """The prefix at `offset`, or None where a reel ends: at its last byte or in preallocated zeros.
 
     Raises Damaged, Unsupported.
@@ -204,7 +215,7 @@ def decode_prefix(data: memoryview, offset: int) -> Prefix | None:
     return Prefix(kind, flags, header_bytes, body_bytes, sequence, epoch, durable, header_crc, body_crc)
 
 
-def decode_record(data: memoryview, offset: int, prefix: Prefix) -> Record:
+def decode_record(data: Source, offset: int, prefix: Prefix) -> Record:
     """The record at `offset`, its header checked and decoded, its body not yet. Raises Damaged."""
     if offset + prefix.record_bytes > len(data):
         raise Damaged("record is cut short")
@@ -221,26 +232,30 @@ def decode_record(data: memoryview, offset: int, prefix: Prefix) -> Record:
     return Record(offset, prefix, header)
 
 
-def check_body(data: memoryview, record: Record) -> None:
+def check_body(data: Source, record: Record) -> None:
     """Raises Damaged when the body of `record` fails its checksum."""
-    body = data[record.body : record.body + record.prefix.body_bytes]
-    if crc32c(body) != record.prefix.body_crc:
+    crc, offset, end = 0, record.body, record.body + record.prefix.body_bytes
+    while offset < end:
+        crc = crc32c(data[offset : min(offset + _CHUNK_BYTES, end)], crc)
+        offset += _CHUNK_BYTES
+    if crc != record.prefix.body_crc:
         raise Damaged("body fails its checksum")
 
 
-def find_prefix(data: memoryview, offset: int, *, epoch: int, sequence: int) -> tuple[int, Prefix] | None:
+def find_prefix(data: Source, offset: int, *, epoch: int, sequence: int) -> tuple[int, Prefix] | None:
     """The first valid prefix at or after `offset` that this reel wrote after record `sequence`.
 
     It answers whether bad bytes are the end of a reel or a hole in it. Raises Unsupported.
     """
-    words = np.frombuffer(data, "<u4", count=len(data) // 4)
-    first = aligned(offset)
-    starts = np.flatnonzero(words[first // 4 :: ALIGN // 4] == int.from_bytes(MAGIC, "little"))
-    for start in (int(i) * ALIGN + first for i in starts):
-        try:
-            prefix = decode_prefix(data, start)
-        except Damaged:
-            continue
-        if prefix is not None and prefix.epoch == epoch and prefix.sequence > sequence:
-            return start, prefix
+    for chunk in range(aligned(offset), len(data), _CHUNK_BYTES):
+        raw = bytes(data[chunk : chunk + _CHUNK_BYTES])
+        words = np.frombuffer(raw, "<u4", count=len(raw) // 4)
+        starts = np.flatnonzero(words[:: ALIGN // 4] == int.from_bytes(MAGIC, "little"))
+        for start in (int(i) * ALIGN + chunk for i in starts):
+            try:
+                prefix = decode_prefix(data, start)
+            except Damaged:
+                continue
+            if prefix is not None and prefix.epoch == epoch and prefix.sequence > sequence:
+                return start, prefix
     return None

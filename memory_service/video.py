@@ -1,6 +1,5 @@
 """One video that is open: its reel, its frames and its partition of the index, under one lock."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,12 +11,11 @@ from memory_service.index.base import Index, Probe
 from memory_service.records import (
     PackedBlock,
     pack_block,
-    pack_retrieval,
     unpack_block,
-    unpack_retrieval,
     unpack_video,
 )
 from memory_service.reel import Kind
+from memory_service.retrieval_log import RetrievalLog
 from memory_service.select import TOP_K, Ranked, top_k
 from memory_service.store.files import not_found
 from memory_service.store.reel_file import ReelFile
@@ -35,8 +33,6 @@ from memory_service.types import (
     VideoInfo,
     VideoState,
 )
-
-_log = logging.getLogger(__name__)
 
 
 class Video:
@@ -56,7 +52,7 @@ class Video:
         self._epoch = created.state.epoch
         self._reel = reel
         self._frames = Frames(reel)
-        self._retrievals: list[int] = []
+        self._log = RetrievalLog(self.key, reel)
         self._index = index
         self._changed = changed
         self._ended: Callable[[], ServiceError] | None = None
@@ -67,7 +63,7 @@ class Video:
                 self._frames.add(block)
                 index.add(self.key, self._frames.embeddings(range(block.span.start, block.span.stop)))
             elif record.prefix.kind == Kind.RETRIEVAL:
-                self._retrievals.append(record.offset)
+                self._log.note(record)
 
     def info(self) -> VideoInfo:
         with self._lock:
@@ -117,8 +113,8 @@ class Video:
         """See `Memory.retrievals`."""
         with self._lock:
             self._check_there()
-            offsets = list(self._retrievals)
-            return [unpack_retrieval(self.key, self._reel.record(offset)) for offset in offsets]
+            read = self._log.reader()
+        return read()
 
     def drop(self, remove: Callable[[], None]) -> None:
         """End the video; `remove` unlinks its reel. What was fetched before stays readable."""
@@ -128,6 +124,16 @@ class Video:
             self._ended = lambda: not_found(self.key)
             self._reel.abandon()
             self._index.drop(self.key)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the reel refuses appends because an earlier write or commit of it failed."""
+        return self._reel.failure is not None
+
+    def commit(self) -> None:
+        """Make everything durable. Raises TooLarge, Unavailable."""
+        if not self._reel.read_only:
+            self._reel.commit()
 
     def close(self) -> None:
         """Commit and release everything. Raises TooLarge, Unavailable."""
@@ -204,13 +210,13 @@ class Video:
         """Search under the lock; `fields` name the queries in errors."""
         self._check_there()
         started = time.perf_counter()
-        length = self._frames.length
         probes = [self._probe(query, field) for query, field in zip(queries, fields, strict=True)]
         ranked = top_k(self._index, probes, self._frames.embeddings)
         search_us = round(1e6 * (time.perf_counter() - started))
         if log and self._changed is not None:
             for query, chosen in zip(queries, ranked, strict=True):
-                self._log_retrieval(query, chosen, length, search_us)
+                self._log.add(self._retrieval(query, chosen, search_us))
+            self._mark()
         return [
             tuple(
                 Hit(Handle(self.key, self._epoch, frame), score)
@@ -229,12 +235,11 @@ class Video:
         eligible = Span(min(query.eligible.start, length), min(query.eligible.stop, length))
         return Probe(self.key, vector, query.k, eligible)
 
-    def _log_retrieval(self, query: Query, chosen: Ranked, length: int, search_us: int) -> None:
-        """Write down why frames were chosen; a log that cannot be written takes no read down with it."""
-        retrieval = Retrieval(
+    def _retrieval(self, query: Query, chosen: Ranked, search_us: int) -> Retrieval:
+        return Retrieval(
             key=self.key,
             epoch=self._epoch,
-            length=length,
+            length=self._frames.length,
             query_frame=query.frame,
             eligible=query.eligible,
             k=query.k,
@@ -244,15 +249,6 @@ class Video:
             search_us=search_us,
             unix_ms=time.time_ns() // 1_000_000,
         )
-        try:
-            record = self._reel.append(Kind.RETRIEVAL, pack_retrieval(retrieval))
-        except ServiceError as exc:
-            _log.warning(
-                "retrieval not logged pool=%s video=%s reason=%s", self.key.pool, self.key.video, exc
-            )
-            return
-        self._retrievals.append(record.offset)
-        self._mark()
 
     def _mark(self) -> None:
         if self._changed is not None:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 
 from memory_service.errors import DataLoss, NotFound, ServiceError, Unavailable
 from memory_service.index.base import Index
@@ -19,19 +20,30 @@ _log = logging.getLogger(__name__)
 
 
 class _Slot:
-    """The place of one video; its lock serialises opening, creating and dropping."""
+    """The place of one video; its lock serialises opening, creating, dropping and cooling.
+
+    `users` are inside a verb of the video; `turn` grows with each use.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.video: Video | None = None
+        self.users = 0
+        self.turn = 0
 
 
 class Videos:
-    """Open and cold videos of one store. Safe for threads; opening one video does not hold up another."""
+    """Open and cold videos of one store. Safe for threads; opening one video does not hold up another.
 
-    def __init__(self, store: FileStore, index: Index, commit: GroupCommit | None) -> None:
+    About `max_hot` videos stay open, which bounds open files and memory: the one that was used the longest
+    ago is closed for the next, and opened again when it is asked for.
+    """
+
+    def __init__(self, store: FileStore, index: Index, commit: GroupCommit | None, *, max_hot: int) -> None:
         """`commit` is None where nothing is ever written."""
         self._store = store
+        self._max_hot = max_hot
+        self._turns = count(1)
         self._index = index
         self._commit = commit
         self._slots: dict[VideoKey, _Slot] = {}
@@ -44,22 +56,30 @@ class Videos:
         """Number of videos that are open."""
         return sum(slot.video is not None for slot in list(self._slots.values()))
 
-    def get(self, key: VideoKey) -> Video:
-        """The video, opened and verified if it was cold. Raises NotFound, DataLoss, Unavailable."""
-        slot = self._slots.get(key)
-        if slot is not None and (video := slot.video) is not None:
-            return video
-        with self._slot(key) as slot:
-            return self._opened(key, slot)
+    @contextmanager
+    def use(self, key: VideoKey) -> Iterator[Video]:
+        """The video, opened and verified if it was cold; it stays open inside the `with`.
+
+        Raises NotFound, DataLoss, Unavailable.
+        """
+        slot, video = self._pinned(key)
+        try:
+            yield video
+        finally:
+            with self._lock:
+                slot.users -= 1
 
     def get_or_create(self, info: VideoInfo) -> VideoInfo:
         """The video that is there under the key of `info`, or else the one that `info` describes."""
         with self._slot(info.key) as slot:
             try:
-                return self._opened(info.key, slot).info()
+                video = self._opened(info.key, slot)
             except NotFound:
                 self._store.create(info)
-                return self._opened(info.key, slot).info()
+                video = self._opened(info.key, slot)
+            there = video.info()
+        self._cool()
+        return there
 
     def drop(self, key: VideoKey) -> None:
         """Forget a video, readable or not. Raises NotFound, Unavailable."""
@@ -119,6 +139,47 @@ class Videos:
                             self._slots.pop(key, None)
                 return
 
+    def _pinned(self, key: VideoKey) -> tuple[_Slot, Video]:
+        """The slot, counting one more user, and its video."""
+        with self._lock:
+            slot = self._slots.get(key)
+            if slot is not None and slot.video is not None:
+                slot.users += 1
+                slot.turn = next(self._turns)
+                return slot, slot.video
+        with self._slot(key) as slot:
+            video = self._opened(key, slot)
+            with self._lock:
+                slot.users += 1
+        self._cool()
+        return slot, video
+
+    def _cool(self) -> None:
+        """Close idle videos, the longest unused first, until at most `max_hot` are open or all are in use."""
+        while self.hot > self._max_hot and (key := self._idle()) is not None:
+            with self._slot(key) as slot:
+                with self._lock:
+                    video = slot.video
+                    if video is None or slot.users:
+                        continue
+                    slot.video = None
+                try:
+                    video.commit()
+                    video.close()
+                except ServiceError as exc:
+                    _log.error("video kept open pool=%s video=%s reason=%s", key.pool, key.video, exc)
+                    slot.video = video
+
+    def _idle(self) -> VideoKey | None:
+        """The video that was used the longest ago, unless its reel has failed: that must not be forgotten."""
+        with self._lock:
+            turns = {
+                key: slot.turn
+                for key, slot in self._slots.items()
+                if slot.video is not None and not slot.users and not slot.video.failed
+            }
+        return min(turns, key=turns.__getitem__, default=None)
+
     def _opened(self, key: VideoKey, slot: _Slot) -> Video:
         if slot.video is None:
             reel, found = self._store.open(key)
@@ -126,14 +187,15 @@ class Videos:
                 self.recoveries.append(found.recovery)
             mark = None if self._commit is None else self._commit.mark
             slot.video = Video(reel, found, self._index, mark)
+            slot.turn = next(self._turns)
         return slot.video
 
     def _glance(self, key: VideoKey) -> VideoInfo | None:
-        slot = self._slots.get(key)
         try:
-            if slot is not None and (video := slot.video) is not None:
-                return video.info()
-            info, found = self._store.peek(key)
+            with self._slot(key) as slot:
+                if slot.video is not None:
+                    return slot.video.info()
+                info, found = self._store.peek(key)
             return replace(info, state=_state(info.state.epoch, found))
         except NotFound:
             return None

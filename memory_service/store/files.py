@@ -11,13 +11,16 @@ from memory_service.errors import AlreadyExists, Busy, DataLoss, NotFound, Unava
 from memory_service.records import pack_video, unpack_video
 from memory_service.reel import Body, Kind, encode
 from memory_service.store.failures import storage_error
-from memory_service.store.reel_file import ReelFile, mapped, open_reel
-from memory_service.store.scan import Scan, scan
+from memory_service.store.reel_file import ReelFile, open_reel
+from memory_service.store.scan import FileSource, Scan, scan
 from memory_service.types import VideoInfo, VideoKey
 
 _SUFFIX = ".reel"
 _LOCK = ".lock"
 """Not a valid pool id, so that no pool can collide with it."""
+
+
+_LOOKS_BESIDE_A_WRITER = 2
 
 
 class FileStore:
@@ -66,7 +69,7 @@ class FileStore:
         """Open and verify the reel of a video. Raises NotFound, DataLoss, Unavailable."""
         path = self._path(key)
         try:
-            reel, found = open_reel(path, extent_bytes=self._extent_bytes, read_only=self._read_only)
+            reel, found = self._opened(path)
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise not_found(key) from exc
         except OSError as exc:
@@ -85,7 +88,7 @@ class FileStore:
         path = self._path(key)
         try:
             with path.open("rb") as file:
-                found = scan(path, mapped(file.fileno(), os.fstat(file.fileno()).st_size), verify_all=False)
+                found = scan(path, FileSource(file.fileno()), verify_all=False)
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise not_found(key) from exc
         except OSError as exc:
@@ -120,6 +123,13 @@ class FileStore:
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
+
+    def _opened(self, path: Path) -> tuple[ReelFile, Scan]:
+        """Open a reel; beside a writer, what looks like damage may be a record being written: look again."""
+        for _ in range(_LOOKS_BESIDE_A_WRITER if self._read_only else 0):
+            with suppress(DataLoss):
+                return open_reel(path, extent_bytes=self._extent_bytes, read_only=True)
+        return open_reel(path, extent_bytes=self._extent_bytes, read_only=self._read_only)
 
     def _path(self, key: VideoKey) -> Path:
         return self._root / key.pool / f"{key.video}{_SUFFIX}"

@@ -19,7 +19,7 @@ from memory_service.reel import (
     encode,
 )
 from memory_service.store.failures import storage_error
-from memory_service.store.scan import Scan, scan
+from memory_service.store.scan import FileSource, Scan, scan
 from memory_service.types import Buffer
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class ReelFile:
     """
 
     def __init__(
-        self, path: Path, fd: int, data: memoryview, found: Scan, *, extent_bytes: int, read_only: bool
+        self, path: Path, fd: int, size: int, found: Scan, *, extent_bytes: int, read_only: bool
     ) -> None:
         self.path = path
         self.read_only = read_only
@@ -45,8 +45,8 @@ class ReelFile:
         self.end = found.end
         self.durable = min(found.durable, found.end)
         self._fd = fd
-        self._map = data
-        self._allocated = len(data)
+        self._map = _mapped(fd, size)
+        self._allocated = size
         self._extent_bytes = extent_bytes
         self._sequence = len(found.records)
         self._epoch = found.records[0].prefix.epoch
@@ -91,7 +91,7 @@ class ReelFile:
             with self._lock:
                 if self._fd < 0:
                     raise Unavailable(f"reel {self.path} is closed")
-                data = self._map = mapped(self._fd, self._allocated)
+                data = self._map = _mapped(self._fd, self._allocated)
         return data[offset : offset + length]
 
     def record(self, offset: int) -> Record:
@@ -206,9 +206,9 @@ def open_reel(path: Path, *, extent_bytes: int, read_only: bool = False) -> tupl
     """
     fd = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
     try:
-        data = mapped(fd, os.fstat(fd).st_size)
-        found = scan(path, data)
-        reel = ReelFile(path, fd, data, found, extent_bytes=extent_bytes, read_only=read_only)
+        source = FileSource(fd)
+        found = scan(path, source)
+        reel = ReelFile(path, fd, len(source), found, extent_bytes=extent_bytes, read_only=read_only)
         if not read_only:
             reel.settle(torn=found.recovery is not None)
     except BaseException:
@@ -219,7 +219,7 @@ def open_reel(path: Path, *, extent_bytes: int, read_only: bool = False) -> tupl
     return reel, found
 
 
-def mapped(fd: int, size: int) -> memoryview:
+def _mapped(fd: int, size: int) -> memoryview:
     return memoryview(mmap.mmap(fd, size, access=mmap.ACCESS_READ) if size else b"")
 
 

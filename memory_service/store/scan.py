@@ -4,6 +4,7 @@ A torn tail is what a crash leaves of appends that nobody had been told are dura
 Damage is anything wrong before the durable mark, which the records themselves carry: it is raised, never cut.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +13,30 @@ from memory_service.reel import (
     Damaged,
     Kind,
     Record,
+    Source,
     Unsupported,
     check_body,
     decode_prefix,
     decode_record,
     find_prefix,
 )
+
+_CHUNK_BYTES = 1 << 20
+
+
+class FileSource:
+    """A file as a source. It is read, not mapped: a writer that gives space back meanwhile does no harm."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._size = os.fstat(fd).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, piece: slice) -> bytes:
+        start, stop, _ = piece.indices(self._size)
+        return os.pread(self._fd, max(0, stop - start), start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +64,7 @@ class Scan:
         return self.records[-1].end
 
 
-def scan(path: Path, data: memoryview, *, verify_all: bool = True) -> Scan:
+def scan(path: Path, data: Source, *, verify_all: bool = True) -> Scan:
     """Walk the reel in `data`; O(number of records) and, with `verify_all`, one pass over all bytes.
 
     Without `verify_all` bodies are read only where nothing proves that they were durable. Raises DataLoss on
@@ -63,14 +82,14 @@ def scan(path: Path, data: memoryview, *, verify_all: bool = True) -> Scan:
         raise Unavailable(f"reel {path} needs a newer reader: {exc}") from exc
     if end < durable:
         raise _loss(path, end, len(records), reason or "the record is missing")
-    torn = len(bytes(data[end:]).rstrip(b"\0"))
+    torn = _bytes_after(data, end)
     if not torn:
         return Scan(tuple(records), durable, None)
     frames = sum(record.header["n"] for record in records if record.prefix.kind == Kind.BLOCK)
     return Scan(tuple(records), durable, Recovery(path, end, frames, torn, reason or "bytes of no record"))
 
 
-def _walk(data: memoryview) -> tuple[list[Record], str]:
+def _walk(data: Source) -> tuple[list[Record], str]:
     """The records up to the end or the first bad one, bodies unread, and what is bad about it."""
     records: list[Record] = []
     offset = 0
@@ -85,9 +104,7 @@ def _walk(data: memoryview) -> tuple[list[Record], str]:
     return records, ""
 
 
-def _verified(
-    data: memoryview, records: list[Record], reason: str, *, after: int
-) -> tuple[list[Record], str]:
+def _verified(data: Source, records: list[Record], reason: str, *, after: int) -> tuple[list[Record], str]:
     """The records before the first whose body is bad, reading those that end after byte `after`."""
     for number, record in enumerate(records):
         if record.end > after:
@@ -98,7 +115,7 @@ def _verified(
     return records, reason
 
 
-def _durable_beyond(data: memoryview, last: Record) -> int:
+def _durable_beyond(data: Source, last: Record) -> int:
     """The durable mark in the records that follow bad bytes after `last`; 0 when none follow."""
     durable, offset = 0, last.end
     while True:
@@ -107,6 +124,15 @@ def _durable_beyond(data: memoryview, last: Record) -> int:
             return durable
         durable = max(durable, later[1].durable)
         offset = later[0] + 1
+
+
+def _bytes_after(data: Source, end: int) -> int:
+    """Number of bytes from `end` to the last one that is not zero."""
+    used = 0
+    for start in range(end, len(data), _CHUNK_BYTES):
+        piece = bytes(data[start : start + _CHUNK_BYTES]).rstrip(b"\0")
+        used = start - end + len(piece) if piece else used
+    return used
 
 
 def _loss(path: Path, offset: int, number: int, reason: str) -> DataLoss:

@@ -84,6 +84,73 @@ class TestCold:
             again.get_video(KEY)
         again.close()
 
+    def test_idle_videos_are_closed_for_others(self, data_dir: Path) -> None:
+        """Twenty videos through three open ones, used in turns: nothing is lost, no descriptor either."""
+        before = len(os.listdir("/proc/self/fd"))
+        memory = MemoryEngine(data_dir, max_hot_videos=3, commit_interval_s=3600)
+        keys = [VideoKey("many", f"{number:02}") for number in range(20)]
+        epochs = [memory.create_video(key, SPEC).state.epoch for key in keys]
+        for start in (0, 3):
+            for key, epoch in zip(keys, epochs, strict=True):
+                memory.append(key, block(start), epoch=epoch)
+                assert memory.info().hot_videos <= 3
+        (held,) = memory.fetch([handle(memory, 2, keys[0])])
+        for key in keys:
+            assert_frames(memory, 0, 6, key)
+        assert bytes(held.parts["latent"]) == latents(2, 1)[0]
+        assert [info.state.length for info in memory.list_videos("many")] == [6] * 20
+        memory.close()
+        del held
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    def test_videos_in_use_stay_open(self, data_dir: Path) -> None:
+        memory = MemoryEngine(data_dir, max_hot_videos=1)
+        keys = [VideoKey("many", str(number)) for number in range(4)]
+        for key in keys:
+            memory.create_video(key, SPEC)
+        unexpected: list[Exception] = []
+
+        def live(key: VideoKey) -> None:
+            try:
+                for start in range(0, 45, 3):
+                    memory.advance(key, block(start), query())
+                    memory.list_videos("many")
+                assert_frames(memory, 0, 45, key)
+            except Exception as exc:
+                unexpected.append(exc)
+
+        threads = [threading.Thread(target=live, args=(key,)) for key in keys]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert unexpected == []
+        assert memory.info().hot_videos <= len(keys)
+        memory.close()
+
+    def test_a_failed_video_is_not_forgotten(
+        self, engine: MemoryEngine, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        engine.close()
+        memory = MemoryEngine(data_dir, max_hot_videos=1, commit_interval_s=3600)
+        memory.append(KEY, block(6))
+
+        def broken(_: int) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(os, "fdatasync", broken)
+        with pytest.raises(Unavailable):
+            memory.create_video(OTHER, SPEC)
+        with pytest.raises(Unavailable):
+            memory.append(KEY, block(9), sync=True)
+        monkeypatch.undo()
+        for number in range(3):
+            memory.create_video(VideoKey("many", str(number)), SPEC)
+        with pytest.raises(Unavailable, match="fdatasync"):
+            memory.append(KEY, block(12))
+        with pytest.raises(Unavailable):
+            memory.close()
+
     def test_nothing_heavy_is_imported(self) -> None:
         code = "import sys, memory_service.engine; print(*{'torch', 'grpc', 'faiss'} & {*sys.modules})"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

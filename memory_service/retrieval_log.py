@@ -1,0 +1,39 @@
+"""The log of one video's retrievals, kept in its reel."""
+
+import logging
+from collections.abc import Callable
+
+from memory_service.errors import ServiceError
+from memory_service.records import pack_retrieval, unpack_retrieval
+from memory_service.reel import Kind, Record
+from memory_service.store.reel_file import ReelFile
+from memory_service.types import Retrieval, VideoKey
+
+_log = logging.getLogger(__name__)
+
+
+class RetrievalLog:
+    """Holds only where the entries lie. The caller serialises `note` and `add`."""
+
+    def __init__(self, key: VideoKey, reel: ReelFile) -> None:
+        self._key = key
+        self._reel = reel
+        self._offsets: list[int] = []
+
+    def note(self, record: Record) -> None:
+        """Take in an entry that the reel holds already."""
+        self._offsets.append(record.offset)
+
+    def add(self, retrieval: Retrieval) -> None:
+        """Write an entry, or a warning when that fails: a full disk takes no read down with it."""
+        try:
+            self.note(self._reel.append(Kind.RETRIEVAL, pack_retrieval(retrieval)))
+        except ServiceError as exc:
+            name = f"{self._key.pool}/{self._key.video}"
+            _log.warning("retrieval not logged video=%s reason=%s", name, exc)
+
+    def reader(self) -> Callable[[], list[Retrieval]]:
+        """Reads the entries of this moment, oldest first, later and without the caller's lock."""
+        offsets = self._offsets.copy()
+        self._reel.view(0, self._reel.end)  # maps all of them, so that reading needs no open file
+        return lambda: [unpack_retrieval(self._key, self._reel.record(offset)) for offset in offsets]

@@ -90,6 +90,13 @@ def _add_serve(subparsers: Any, environment: Mapping[str, str], address: str) ->
         help="longest time that a kept frame stays without fdatasync, seconds (default: %(default)s)",
     )
     serve.add_argument(
+        "--max-message-bytes",
+        type=int,
+        default=ServiceConfig.max_message_bytes,
+        metavar="N",
+        help="largest block, and largest message, in bytes (default: %(default)s)",
+    )
+    serve.add_argument(
         "--insecure-any-address",
         action="store_true",
         help="listen where other machines can connect, without encryption or access control",

@@ -37,8 +37,8 @@ _CLASSES = {code: cls for cls, code in CODES.items()}
 _OVERLOADED = "Concurrent RPC limit exceeded"
 """What gRPC's own refusal of one call too many says; RESOURCE_EXHAUSTED, though trying again helps."""
 
-_MAX_TEXT = 500
-"""Characters kept of each text. Statuses travel in trailers, of which a client takes 8 KiB by default."""
+_MAX_TEXT_BYTES = 500
+"""UTF-8 kept of each text. Statuses travel in trailers, of which a client takes 8 KiB by default."""
 
 
 def reason(cls: type[ServiceError]) -> str:
@@ -96,5 +96,7 @@ def _error_info(call: grpc.Call) -> error_details_pb2.ErrorInfo | None:
 
 
 def _printable(text: str) -> str:
-    cut = text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + " ..."
-    return cut.encode("utf-8", "replace").decode("utf-8")
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= _MAX_TEXT_BYTES:
+        return encoded.decode("utf-8")
+    return encoded[:_MAX_TEXT_BYTES].decode("utf-8", "ignore") + " ..."

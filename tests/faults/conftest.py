@@ -1,0 +1,57 @@
+"""A server with one video, and a way to send it any bytes."""
+
+from collections.abc import Iterator, Sequence
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from raw_requests import KEY, LENGTH, METHODS, SERVICE, Send
+from samples import SPEC, block
+from serving import ServerProcess
+
+from memory_service.client import MemoryClient
+from memory_service.status import from_rpc_error
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    data_dir = tmp_path_factory.mktemp("hostile") / "data"
+    with ServerProcess(data_dir, "127.0.0.1:0", "--max-message-bytes", str(1 << 20)) as running:
+        with MemoryClient(running.address) as memory:
+            memory.create_video(KEY, SPEC)
+            for start in range(0, LENGTH, 3):
+                memory.append(KEY, block(start), sync=True)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def channel(target: ServerProcess) -> Iterator[grpc.Channel]:
+    options = [("grpc.max_send_message_length", -1), ("grpc.max_metadata_size", 1 << 20)]
+    with grpc.insecure_channel(target.address, options=options) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def send(channel: grpc.Channel) -> Send:
+    def sent(method: str, data: bytes) -> Sequence[bytes]:
+        path = f"/{SERVICE.full_name}/{method}"
+        try:
+            if METHODS[method].server_streaming:
+                return list(channel.unary_stream(path)(data, timeout=20))
+            return [channel.unary_unary(path)(data, timeout=20)]
+        except grpc.RpcError as exc:
+            raise from_rpc_error(exc) from exc
+
+    return sent
+
+
+@pytest.fixture
+def lives(target: ServerProcess, channel: grpc.Channel) -> Iterator[None]:
+    """After each test the server serves, its history is untouched, and it has logged no defect."""
+    yield
+    check = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
+    assert check.status == health_pb2.HealthCheckResponse.SERVING
+    with MemoryClient(target.address) as memory:
+        assert memory.get_video(KEY).state.length == LENGTH
+        assert memory.get_video(KEY).spec == SPEC
+    assert "Traceback" not in target.log.read_text()

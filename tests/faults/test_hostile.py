@@ -1,0 +1,208 @@
+"""Requests that are wrong, by accident or on purpose: an error that names the field, and nothing changes."""
+
+import numpy as np
+import pytest
+from google.protobuf.message import Message
+from raw_requests import BAD_IDS, KEY, LENGTH, Send, append_request, query, search_request, vectors
+from samples import DIM, SPEC, embeddings
+
+from memory_service import errors, wire
+from memory_service.errors import InvalidArgument, NotFound, ServiceError, TooLarge
+from memory_service.types import Span
+from memory_service.v1 import memory_pb2 as pb
+
+pytestmark = pytest.mark.usefixtures("lives")
+
+
+def refused(
+    send: Send, request: Message, error: type[ServiceError] = InvalidArgument, field: str = ""
+) -> None:
+    method = type(request).__name__.removesuffix("Request")
+    with pytest.raises(error) as caught:
+        send(method, request.SerializeToString())
+    assert caught.value.field == field
+    assert type(caught.value) is error
+
+
+class TestIds:
+    @pytest.mark.parametrize("bad", BAD_IDS, ids=ascii)
+    def test_of_a_video(self, send: Send, bad: str) -> None:
+        for pool, video, field in ((bad, "video", "key.pool"), ("pool", bad, "key.video")):
+            key = pb.VideoKey(pool=pool, video=video)
+            refused(send, pb.CreateVideoRequest(key=key, spec=wire.spec_to_proto(SPEC)), field=field)
+            refused(send, pb.GetVideoRequest(key=key), field=field)
+            refused(send, pb.DropVideoRequest(key=key), field=field)
+            refused(send, pb.AppendRequest(key=key, block=append_request().block), field=field)
+            refused(send, pb.SearchRequest(key=key, queries=[query()]), field=field)
+            refused(send, pb.ListRetrievalsRequest(key=key), field=field)
+            handle = pb.Handle(key=key, epoch=1)
+            refused(send, pb.FetchRequest(handles=[handle]), field=f"handles[0].{field}")
+        refused(send, pb.ListVideosRequest(pool=bad), field="pool")
+
+    @pytest.mark.parametrize("bad", BAD_IDS, ids=ascii)
+    def test_of_a_part(self, send: Send, bad: str) -> None:
+        request = append_request()
+        request.block.parts.add(name=bad).payloads.extend([b"x"] * 3)
+        refused(send, request, field="block.parts[1].name")
+
+    def test_unknown_ones(self, send: Send) -> None:
+        key = pb.VideoKey(pool="pool", video="nobody")
+        refused(send, pb.GetVideoRequest(key=key), NotFound, "key")
+        refused(send, pb.DropVideoRequest(key=key), NotFound, "key")
+        refused(send, pb.AppendRequest(key=key, block=append_request().block), NotFound, "key")
+        refused(send, pb.SearchRequest(key=key, queries=[query()]), NotFound, "key")
+        refused(send, pb.FetchRequest(handles=[pb.Handle(key=key, epoch=1)]), NotFound, "handles[0].key")
+
+
+class TestMissing:
+    def test_messages_are_named(self, send: Send) -> None:
+        key = wire.key_to_proto(KEY)
+        refused(send, pb.CreateVideoRequest(), field="key")
+        refused(send, pb.CreateVideoRequest(key=key), field="spec")
+        refused(send, pb.CreateVideoRequest(key=key, spec=pb.VideoSpec()), field="spec.latent_dtype")
+        refused(send, pb.GetVideoRequest(), field="key")
+        refused(send, pb.DropVideoRequest(), field="key")
+        refused(send, pb.AppendRequest(), field="key")
+        refused(send, pb.AppendRequest(key=key), field="block")
+        refused(send, pb.AppendRequest(key=key, block=pb.Block()), field="block.parts")
+        refused(send, pb.SearchRequest(), field="key")
+        refused(send, search_request(pb.Query(k=1, frame=0)), field="queries[0].eligible")
+        refused(send, search_request(query(), pb.Query(k=1, eligible=pb.Span())), field="queries[1].vector")
+        refused(send, pb.FetchRequest(handles=[pb.Handle()]), field="handles[0].key")
+        refused(send, pb.AdvanceRequest(key=key), field="block")
+        refused(send, pb.AdvanceRequest(key=key, block=append_request().block), field="query")
+        refused(send, pb.ListRetrievalsRequest(), field="key")
+
+
+class TestBlock:
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    def test_not_finite(self, send: Send, value: float) -> None:
+        refused(send, append_request(embeddings=vectors(3, value)), field="block.embeddings")
+
+    @pytest.mark.parametrize(
+        "data",
+        [b"", b"\0", b"x" * 95, bytes(3 * 4 * DIM), embeddings(0, 2).tobytes(), embeddings(0, 6).tobytes()],
+        ids=["empty", "a byte", "odd", "zero", "too short", "too long"],
+    )
+    def test_embeddings_of_another_size(self, send: Send, data: bytes) -> None:
+        refused(send, append_request(embeddings=data), field="block.embeddings")
+
+    @pytest.mark.parametrize("size", [0, 1, SPEC.latent_bytes - 1, SPEC.latent_bytes + 1])
+    def test_latents_of_another_size(self, send: Send, size: int) -> None:
+        request = append_request()
+        request.block.parts[0].payloads[1] = bytes(size)
+        refused(send, request, field="block.parts[0].payloads[1]")
+
+    def test_counts_that_differ(self, send: Send) -> None:
+        request = append_request()
+        request.block.parts.add(name="preview").payloads.extend([b"x"] * 2)
+        refused(send, request, field="block.parts[1].payloads")
+        request = append_request()
+        del request.block.parts[0].payloads[:]
+        refused(send, request, field="block.embeddings")
+
+    def test_a_part_twice(self, send: Send) -> None:
+        request = append_request()
+        request.block.parts.append(request.block.parts[0])
+        refused(send, request, field="block.parts[1].name")
+
+    @pytest.mark.parametrize("start", [-1, -(1 << 63)])
+    def test_negative_start(self, send: Send, start: int) -> None:
+        refused(send, append_request(start=start), field="block.start")
+
+    @pytest.mark.parametrize("start", [LENGTH + 1, 1 << 40])
+    def test_a_gap(self, send: Send, start: int) -> None:
+        refused(send, append_request(start=start), errors.OutOfOrder, "block.start")
+
+    def test_the_last_frame_number_there_is(self, send: Send) -> None:
+        refused(send, append_request(start=(1 << 63) - 1), field="block.start")
+
+    def test_other_bytes_of_kept_frames(self, send: Send) -> None:
+        for start in range(LENGTH):
+            with pytest.raises(errors.AlreadyExists):
+                send("Append", append_request(start=start).SerializeToString())
+
+    def test_a_wrong_epoch(self, send: Send) -> None:
+        for epoch in (0, 1, (1 << 64) - 1):
+            request = append_request()
+            request.epoch = epoch
+            refused(send, request, errors.Fenced, "epoch")
+
+    def test_too_large_for_a_block(self, send: Send) -> None:
+        request = append_request()
+        request.block.parts.add(name="preview").payloads.extend([bytes(400_000)] * 3)
+        refused(send, request, TooLarge, "block")
+
+    def test_too_large_for_a_message(self, send: Send) -> None:
+        request = append_request()
+        request.block.parts.add(name="preview").payloads.extend([bytes(4_000_000)] * 3)
+        refused(send, request, TooLarge)
+
+
+class TestQuery:
+    @pytest.mark.parametrize("k", [0, -1, -(1 << 31), 1 << 20, (1 << 31) - 1])
+    def test_k(self, send: Send, k: int) -> None:
+        refused(send, search_request(query(k=k)), field="queries[0].k")
+
+    @pytest.mark.parametrize(
+        ("start", "stop", "field"),
+        [(-1, 3, ".start"), (0, -1, ".stop"), (5, 4, ""), (1 << 62, 0, ""), (-(1 << 63), 1, ".start")],
+    )
+    def test_span(self, send: Send, start: int, stop: int, field: str) -> None:
+        message = query()
+        message.eligible.CopyFrom(wire.span_to_proto(Span(start, stop), "eligible"))
+        refused(send, search_request(query(), message), field=f"queries[1].eligible{field}")
+
+    @pytest.mark.parametrize(
+        "data",
+        [b"", b"123", embeddings(0, 2).tobytes(), bytes(4 * DIM), vectors(1, np.nan), vectors(1, -np.inf)],
+        ids=["empty", "odd", "too long", "zero", "nan", "inf"],
+    )
+    def test_embedding(self, send: Send, data: bytes) -> None:
+        refused(send, search_request(query(embedding=data)), field="queries[0].embedding")
+
+    @pytest.mark.parametrize("frame", [-1, -(1 << 63)])
+    def test_frame(self, send: Send, frame: int) -> None:
+        refused(send, search_request(query(frame=frame)), field="queries[0].frame")
+
+    def test_a_frame_to_come(self, send: Send) -> None:
+        refused(send, search_request(query(frame=LENGTH)), NotFound, "queries[0].frame")
+
+    def test_too_many(self, send: Send) -> None:
+        refused(send, search_request(*[query()] * 257), TooLarge, "queries")
+        refused(
+            send, search_request(*[pb.Query(k=1, eligible=pb.Span(), frame=0)] * 90_000), TooLarge, "queries"
+        )
+
+
+class TestHandles:
+    def test_too_many(self, send: Send) -> None:
+        handle = pb.Handle(key=wire.key_to_proto(KEY), epoch=1)
+        refused(send, pb.FetchRequest(handles=[handle] * 40_000), TooLarge, "handles")
+
+    def test_stale(self, send: Send) -> None:
+        for epoch, frame in ((0, 0), (1, 0), ((1 << 63) - 1, 8), (1, LENGTH), (1, (1 << 63) - 1)):
+            handle = pb.Handle(key=wire.key_to_proto(KEY), epoch=epoch, frame=frame)
+            with pytest.raises(NotFound) as caught:
+                send("Fetch", pb.FetchRequest(handles=[handle]).SerializeToString())
+            assert caught.value.field.startswith("handles[0]")
+
+    def test_impossible(self, send: Send) -> None:
+        handle = pb.Handle(key=wire.key_to_proto(KEY), epoch=1, frame=-1)
+        refused(send, pb.FetchRequest(handles=[handle]), field="handles[0].frame")
+
+    def test_too_many_known_frames(self, send: Send) -> None:
+        request = pb.AdvanceRequest(key=wire.key_to_proto(KEY), block=append_request().block, query=query())
+        request.known_frames.extend([0] * 100_000)
+        refused(send, request, TooLarge, "known_frames")
+
+
+class TestPages:
+    @pytest.mark.parametrize("token", ["x", "-1", "1e3", "9" * 30, "\u0661"])
+    def test_tokens(self, send: Send, token: str) -> None:
+        request = pb.ListRetrievalsRequest(key=wire.key_to_proto(KEY), page_token=token)
+        refused(send, request, field="page_token")
+
+    def test_sizes(self, send: Send) -> None:
+        refused(send, pb.ListVideosRequest(pool="pool", page_size=-1), field="page_size")
+        refused(send, pb.ListRetrievalsRequest(key=wire.key_to_proto(KEY), page_size=-5), field="page_size")

@@ -1,0 +1,73 @@
+"""What a server refuses to be configured with."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memory_service.config import ServiceConfig, is_loopback
+from memory_service.errors import InvalidArgument
+
+DATA = Path("data")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1:0", "127.9.9.9:65535", "localhost:50051", "[::1]:50051", "unix:/run/x.sock", "unix:relative"],
+)
+def test_addresses_that_stay_on_the_machine(address: str) -> None:
+    assert ServiceConfig(data_dir=DATA, address=address).address == address
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:1", "[::]:1", "192.168.1.1:1", "example.org:1", "localhost.evil.org:1"]
+)
+def test_addresses_that_others_can_reach_need_insistence(address: str) -> None:
+    with pytest.raises(InvalidArgument, match="--insecure-any-address") as caught:
+        ServiceConfig(data_dir=DATA, address=address)
+    assert caught.value.field == "address"
+    assert ServiceConfig(data_dir=DATA, address=address, insecure_any_address=True).address == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        ":",
+        "50051",
+        "127.0.0.1",
+        ":50051",
+        "127.0.0.1:65536",
+        "127.0.0.1:-1",
+        "unix:",
+        "unix:/" + "x" * 107,
+    ],
+)
+def test_addresses_that_are_none(address: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        ServiceConfig(data_dir=DATA, address=address, insecure_any_address=True)
+    assert caught.value.field == "address"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_message_bytes", 1000),
+        ("num_threads", 0),
+        ("max_concurrent_rpcs", 0),
+        ("max_streams", -1),
+        ("max_metadata_bytes", 0),
+        ("commit_interval_s", 0.0),
+        ("drain_s", -1.0),
+    ],
+)
+def test_numbers_out_of_range(field: str, value: Any) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        ServiceConfig(data_dir=DATA, **{field: value})
+    assert caught.value.field == field
+
+
+def test_a_name_is_not_a_loopback_address() -> None:
+    assert is_loopback("::1")
+    assert not is_loopback("localhost4")
+    assert not is_loopback("")

@@ -14,10 +14,13 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
-from generator.backbones import wan_1_3b
+from generator.backbones import toy, wan_1_3b
 from generator.configs import Geometry
 from generator.context import policy_named
 from generator.errors import MissingFileError
+from generator.toy.codec import ToyCodec
+from generator.toy.config import ModelConfig
+from generator.toy.model import build
 from generator.umt5 import UMT5, clean_prompt
 from generator.vae import WanVAE
 
@@ -50,6 +53,20 @@ def folder(tmp_path: Path, tiny) -> Path:
     vae().save_pretrained(tmp_path / "vae")
     tiny.model().transformer.save_pretrained(tmp_path / "transformer")
     return tmp_path
+
+
+def test_the_toy_from_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"codec\.safetensors"):
+        toy(tmp_path)
+    ToyCodec().save(tmp_path / "codec.safetensors")
+    with pytest.raises(MissingFileError, match="transformer"):
+        toy(tmp_path)
+    build(ModelConfig(num_layers=1), seed=0).save_pretrained(tmp_path / "transformer")
+    backbone = toy(tmp_path)
+    assert backbone.geometry.latent_shape == (16, 8, 8)
+    assert backbone.text.track("a village; pan right 2s, hold 1s", 4).rows == (0, 0, 0, 1)
+    assert backbone.decoder.stream()(torch.randn(3, 16, 8, 8)).shape == (3, 64, 64, 3)
+    assert backbone.model.dtype == torch.float32
 
 
 def test_a_whole_backbone_from_a_folder(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Training clips: a camera path over a random world, as latents, captions and contexts.
 
-C clips, M blocks a clip, K noise draws; E = C * M * (1 + K) batch elements, clean ones first.
+M blocks a clip; B blocks of all clips of a batch.
 """
 
 from __future__ import annotations
@@ -17,23 +17,25 @@ from generator.toy.context import CONTEXT_FRAMES, MAX_NATIVE_GAP, choose_retriev
 from generator.toy.prompts import BLOCK_FRAMES, CAMERA, Scene, camera_cells, caption_embeds
 from generator.toy.world import VIEW_CELLS, paint, view_variants
 
+START_BLOCKS = 2
+
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch; context frames index the C * M * 3 clean frames, -1 is absent."""
+    """One training batch; context frames index the 3 * B clean frames, -1 is absent."""
 
     latents: Tensor
-    """[C * M, 16, 3, 8, 8], one clean block each."""
+    """[B, 16, 3, 8, 8], one clean block each."""
     captions: Tensor
-    """[C * 3, 16, 64], the three camera words of each clip's scene."""
+    """[3 * clips, 16, 64], the three camera words of each clip's scene."""
     caption_rows: Tensor
-    """[C * M]"""
+    """[B]"""
     frames: Tensor
-    """[C * M, 9]"""
+    """[B, 9]"""
     positions: Tensor
-    """[C * M, 9]"""
+    """[B, 9]"""
     block_positions: Tensor
-    """[C * M, 3]"""
+    """[B, 3]"""
 
 
 class WorldBank:
@@ -56,15 +58,33 @@ class WorldBank:
         return picked.permute(0, 2, 3, 1).float()
 
 
+@dataclass(frozen=True)
+class Clip:
+    """Blocks of one world; context frames count within the clip."""
+
+    latents: Tensor
+    """[3 * M, 16, 8, 8]"""
+    captions: Tensor
+    """[3, 16, 64]"""
+    caption_rows: Tensor
+    """[M]"""
+    tables: tuple[np.ndarray, ...]
+    """Context frames [M, 9], their positions [M, 9], positions of the blocks [M, 3]."""
+
+
 def sample_batch(bank: WorldBank, config: TrainConfig, rng: np.random.Generator) -> Batch:
-    clips = [_sample_clip(bank, config, rng) for _ in range(config.clips)]
-    frames_per_clip = config.clip_blocks * BLOCK_FRAMES
+    """Long clips, and many short ones, since the start of a video is the hardest to generate."""
+    lengths = [config.clip_blocks] * config.clips + [START_BLOCKS] * config.starts
+    clips = [_sample_clip(bank, config, blocks, rng) for blocks in lengths]
     parts: list[list[Tensor]] = []
-    for index, (latents, captions, rows, tables) in enumerate(clips):
-        frames, positions, block_positions = (torch.from_numpy(table) for table in tables)
-        frames = torch.where(frames >= 0, frames + index * frames_per_clip, -1)
-        blocks = latents.unflatten(0, (-1, BLOCK_FRAMES)).transpose(1, 2)
-        parts.append([blocks, captions, rows + 3 * index, frames, positions, block_positions])
+    num_frames = 0
+    for index, clip in enumerate(clips):
+        frames, positions, block_positions = (torch.from_numpy(table) for table in clip.tables)
+        frames = torch.where(frames >= 0, frames + num_frames, -1)
+        num_frames += len(clip.latents)
+        blocks = clip.latents.unflatten(0, (-1, BLOCK_FRAMES)).transpose(1, 2)
+        rows = clip.caption_rows + len(CAMERA) * index
+        parts.append([blocks, clip.captions, rows, frames, positions, block_positions])
     return Batch(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
@@ -81,19 +101,20 @@ def sample_camera(num_blocks: int, rng: np.random.Generator) -> tuple[str, ...]:
     return tuple(words[:num_blocks])
 
 
-def _sample_clip(
-    bank: WorldBank, config: TrainConfig, rng: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor, tuple[np.ndarray, ...]]:
+def _sample_clip(bank: WorldBank, config: TrainConfig, blocks: int, rng: np.random.Generator) -> Clip:
     world = int(rng.integers(len(bank.scenes)))
-    words = sample_camera(config.clip_blocks, rng)
+    words = sample_camera(blocks, rng)
     path = camera_cells(words)
     path = path - path.min()
     path = path + int(rng.integers(0, bank.cells - VIEW_CELLS - path.max() + 1))
-    captions = torch.stack([caption_embeds(bank.scenes[world], word) for word in CAMERA])
-    rows = torch.tensor([list(CAMERA).index(word) for word in words])
     names, shares = zip(*config.method_shares, strict=True)
     method = str(rng.choice(names, p=shares))
-    return bank.view_latents(world, path), captions, rows, _context_tables(method, path, rng)
+    return Clip(
+        latents=bank.view_latents(world, path),
+        captions=torch.stack([caption_embeds(bank.scenes[world], word) for word in CAMERA]),
+        caption_rows=torch.tensor([list(CAMERA).index(word) for word in words]),
+        tables=_context_tables(method, path, rng),
+    )
 
 
 def _context_tables(method: str, path: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:

@@ -12,8 +12,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 class ModelConfig:
     """Arguments of the stock diffusers WanTransformer3DModel."""
 
-    patch_size: tuple[int, int, int] = (1, 4, 1)
-    """A camera step of one cell moves tokens by exactly one column."""
+    patch_size: tuple[int, int, int] = (1, 8, 1)
+    """A token is a whole column: a camera step of one cell moves tokens by exactly one place."""
     num_attention_heads: int = 4
     attention_head_dim: int = 48
     in_channels: int = 16
@@ -38,9 +38,11 @@ class TrainConfig:
     clips: int = 4
     """Clips per step; every block of every clip is one batch element."""
     clip_blocks: int = 16
+    starts: int = 8
+    """Further clips per step, of two blocks only: the first one is made from nothing."""
     draws: int = 2
     """Noise draws per block and step."""
-    sigma_shift: float = 3.0
+    sigma_shift: float = 5.0
     matrix_lr: float = 0.02
     """Muon, for the matrices of the transformer blocks."""
     other_lr: float = 2e-3

@@ -21,7 +21,7 @@ def sample_sigmas(count: int, shift: float) -> Tensor:
 def loss_terms(
     model: WanTransformer3DModel, rope: PlanRope, batch: Batch, config: TrainConfig, own_share: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return velocity loss per noisy element [C * M * K], their sigmas, and x0 errors."""
+    """Return velocity loss per noisy element [B * draws], their sigmas, and x0 errors."""
     plan = make_plan(batch, config.draws, model)
     context = noisy_context(batch.latents, config.context_noise)
     if own_share > 0:

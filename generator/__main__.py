@@ -1,4 +1,4 @@
-"""reverie-generate: long videos whose past stays in reach. Rolls out prompts against a memory."""
+"""reverie-generate: rolls out prompts against a memory."""
 
 from __future__ import annotations
 
@@ -8,33 +8,17 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 
 from generator.connect import EMBEDDED, connect
+from generator.options import AVG_POOL, parser
 from generator.progress import BarMeter, JsonMeter, LineMeter, Meter, meter_for
 
 if TYPE_CHECKING:
     from encoder.model import Encoder
     from generator.backbones import Backbone
-
-METHODS = ("longlive_rag", "relative", "native")
-BACKBONES = ("toy", "wan_1_3b")
-AVG_POOL = "avg-pool"
-
-EXIT_CODES = """exit codes:
-  0    done
-  1    generation or the memory failed; the last line says why
-  2    the command line is wrong
-  130  interrupted
-
-examples:
-  reverie-generate demo
-  reverie-generate run --prompt "a snowy village at dusk; pan right 20s, pan left 20s" --out out/village
-  reverie-generate run --prompt "a forest at noon" --memory 127.0.0.1:50051 --method longlive_rag native
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A parent ends its children with SIGTERM; they must leave as on Ctrl-C, with files and memory closed.
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return options.command(options)
+        return {"run": run, "demo": demo}[options.command](options)
     except KeyboardInterrupt:
         return 130
     finally:
@@ -71,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 
 def run_rollouts(options: argparse.Namespace) -> None:
     """Load what the options name, roll out, and say which files there are."""
-    from generator.generate import Request, generate, write_side_by_side
+    from generator.generate import Request, drop, generate, write_side_by_side
 
     backbone, encoder = load(options)
     given = {
@@ -93,6 +77,8 @@ def run_rollouts(options: argparse.Namespace) -> None:
     )
     memory = connect(options.memory or f"{EMBEDDED}{options.out / 'memory'}")
     try:
+        if options.replace:
+            drop(request, memory)
         with _meter(options.progress) as meter:
             outputs = generate(request, backbone, encoder, memory, meter)
     finally:
@@ -125,7 +111,7 @@ def load(options: argparse.Namespace) -> tuple[Backbone, Encoder]:
         encoder_file = options.encoder
     if str(encoder_file) == AVG_POOL:
         return backbone, AvgPool(backbone.geometry.channels)
-    return backbone, checkpoint.load(encoder_file)
+    return backbone, checkpoint.load(encoder_file).to(backbone.model.device)
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -142,88 +128,6 @@ def slug(prompt: str) -> str:
     """A name for a video out of the first words of its prompt."""
     words = re.findall(r"[a-z0-9]+", prompt.partition(";")[0].lower())
     return "-".join(words[:6])[:64] or "video"
-
-
-def parser() -> argparse.ArgumentParser:
-    formatter = argparse.RawDescriptionHelpFormatter
-    top = argparse.ArgumentParser(
-        prog="reverie-generate", description=__doc__, epilog=EXIT_CODES, formatter_class=formatter
-    )
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-    _add_run(commands.add_parser("run", help="roll out one prompt", description=run.__doc__))
-    showing = commands.add_parser(
-        "demo", help="the whole system at work, in out/demo", description=demo.__doc__
-    )
-    showing.add_argument(
-        "--out", type=Path, default=Path("out/demo"), metavar="DIR", help="default: %(default)s"
-    )
-    showing.add_argument(
-        "--frames", type=int, default=240, help="latent frames a video; default: %(default)s"
-    )
-    showing.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    showing.add_argument("--weights", type=Path, metavar="DIR", help="default: the bundled toy")
-    showing.set_defaults(command=demo)
-    return top
-
-
-def _add_run(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(command=run)
-    what = command.add_argument_group("what to generate")
-    what.add_argument("--prompt", required=True)
-    what.add_argument(
-        "--seed", type=int, default=0, help="with the prompt it fixes the noise; default: %(default)s"
-    )
-    what.add_argument(
-        "--method",
-        nargs="+",
-        choices=METHODS,
-        default=[METHODS[0]],
-        help="several run one after the other on the same noise; default: %(default)s",
-    )
-    what.add_argument(
-        "--frames", type=int, default=240, help="latent frames, whole blocks of 3; default: %(default)s"
-    )
-    what.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="default: %(default)s")
-
-    memory = command.add_argument_group("memory")
-    memory.add_argument(
-        "--memory",
-        metavar="ADDRESS",
-        help='"127.0.0.1:50051", "unix:/path", or "embedded:DIR" for one in this process; '
-        "default: embedded, under the out folder",
-    )
-    memory.add_argument("--pool", default="default", help="default: %(default)s")
-    memory.add_argument("--video", help="name of the video; default: the first words of the prompt")
-
-    window = command.add_argument_group("attention window, in latent frames; default: the backbone's own")
-    window.add_argument("-W", "--window", type=int, metavar="N", help="attended frames in all (12)")
-    window.add_argument("-S", "--sink", type=int, metavar="N", help="first frames, always attended (1)")
-    window.add_argument("-K", "--top-k", type=int, metavar="N", help="retrieved frames (6)")
-    window.add_argument("-R", "--guard", type=int, metavar="N", help="newest history kept from retrieval (5)")
-
-    model = command.add_argument_group("model")
-    model.add_argument("--backbone", choices=BACKBONES, default=BACKBONES[0], help="default: %(default)s")
-    model.add_argument("--weights", type=Path, metavar="DIR", help="weights; the toy's are bundled")
-    model.add_argument("--checkpoint", type=Path, metavar="FILE", help="few-step weights of Wan")
-    model.add_argument(
-        "--container", metavar="KEY", help="key of the weights in the checkpoint, if it has several"
-    )
-    model.add_argument(
-        "--encoder",
-        type=Path,
-        metavar="FILE",
-        help=f'retrieval encoder, or "{AVG_POOL}"; the toy\'s is bundled',
-    )
-    model.add_argument(
-        "--device", default="cuda", help="for Wan; the toy runs on the CPU; default: %(default)s"
-    )
-    model.add_argument("--threads", type=int, metavar="N", help="CPU threads of the model; default: all")
-    command.add_argument(
-        "--progress",
-        choices=("auto", "bars", "lines", "json"),
-        default="auto",
-        help="auto: bars in a terminal, else lines; json: one object a line on standard output",
-    )
 
 
 def _meter(kind: str) -> Meter:

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from generator.options import METHODS
 from generator.process import Process, ProcessError, wait_for_all
 from generator.progress import Meter, meter_for, replay
 from generator.record import SIDE_BY_SIDE, SUFFIXES, VIDEO, rollout_name
 from generator.report import summary
 
 POOL = "demo"
-METHODS = ("longlive_rag", "relative", "native")
 PROMPTS: Mapping[str, str] = {
     "village": "a snowy village at dusk with mountains; pan right 20s, pan left 20s, pan right 20s",
     "forest": "an autumn forest at noon by the sea with a balloon; pan left 15s, pan right 15s, pan left 30s",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from generator.report.side_by_side import Comparison
 from generator.report.style import method_title
 from generator.rollout import RolledBlock, RolloutConfig, rollout
 from generator.video import VideoWriter
+from memory_service.errors import NotFound
 from memory_service.types import Memory, VideoKey, VideoSpec
 
 
@@ -68,6 +70,13 @@ class Output:
 
     record: RolloutRecord
     files: tuple[Path, ...]
+
+
+def drop(request: Request, memory: Memory) -> None:
+    """Make the memory forget what it has under the request's names."""
+    for method in request.methods:
+        with suppress(NotFound):
+            memory.drop_video(VideoKey(request.pool, request.name(method)))
 
 
 def generate(

@@ -9,7 +9,7 @@ from generator.backbones import Backbone, ToyText
 from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Sampling, Window
 from generator.errors import HistoryNotEmptyError
-from generator.generate import Request, generate, write_side_by_side
+from generator.generate import Request, drop, generate, write_side_by_side
 from generator.progress import LineMeter
 from generator.record import RolloutRecord
 from generator.report.side_by_side import PANEL
@@ -148,6 +148,14 @@ def test_a_video_that_is_there_is_not_written_over(tmp_path, backbone, memory):
         generate(request, backbone, AvgPool(16), memory, LineMeter(lambda _: None))
     assert (tmp_path / "out" / "village.json").read_text() == before
     assert len(list(read_frames(tmp_path / "out" / "village.mp4"))) == 5
+
+
+def test_a_dropped_video_can_be_made_again(tmp_path, backbone, memory):
+    request = request_for(tmp_path, "native", "relative", num_frames=3)
+    for _ in range(2):
+        drop(request, memory)
+        generate(request, backbone, AvgPool(16), memory, LineMeter(lambda _: None))
+    assert len(memory.list_videos("films")) == 2
 
 
 @pytest.mark.parametrize("num_frames", [0, 2, 25])

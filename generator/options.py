@@ -1,0 +1,117 @@
+"""The command line of reverie-generate."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = "Long videos whose past stays in reach: rolls out prompts against a memory."
+METHODS = ("longlive_rag", "relative", "native")
+BACKBONES = ("toy", "wan_1_3b")
+AVG_POOL = "avg-pool"
+
+EXIT_CODES = """exit codes:
+  0    done
+  1    generation or the memory failed; the last line says why
+  2    the command line is wrong
+  130  interrupted
+
+examples:
+  reverie-generate demo
+  reverie-generate run --prompt "a snowy village at dusk; pan right 20s, pan left 20s" --out out/village
+  reverie-generate run --prompt "a forest at noon" --memory 127.0.0.1:50051 --method longlive_rag native
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line: `command` is "run" or "demo", and names the rest."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser(
+        prog="reverie-generate", description=DESCRIPTION, epilog=EXIT_CODES, formatter_class=formatter
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    words = "Generate one prompt by one or several methods."
+    running = commands.add_parser("run", help="roll out one prompt", description=words)
+    for add in (_add_subject, _add_memory, _add_window, _add_model):
+        add(running)
+    running.add_argument(
+        "--progress",
+        choices=("auto", "bars", "lines", "json"),
+        default="auto",
+        help="auto: bars in a terminal, else lines; json: one object a line on standard output",
+    )
+    words = "Two generators, one memory service, three methods, and the report."
+    showing = commands.add_parser("demo", help="the whole system at work, in out/demo", description=words)
+    showing.add_argument(
+        "--out", type=Path, default=Path("out/demo"), metavar="DIR", help="default: %(default)s"
+    )
+    showing.add_argument(
+        "--frames", type=int, default=240, help="latent frames a video; default: %(default)s"
+    )
+    showing.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    showing.add_argument("--weights", type=Path, metavar="DIR", help="default: the bundled toy")
+    return top
+
+
+def _add_subject(command: argparse.ArgumentParser) -> None:
+    what = command.add_argument_group("what to generate")
+    what.add_argument("--prompt", required=True)
+    what.add_argument(
+        "--seed", type=int, default=0, help="with the prompt it fixes the noise; default: %(default)s"
+    )
+    what.add_argument(
+        "--method",
+        nargs="+",
+        choices=METHODS,
+        default=[METHODS[0]],
+        help=f"several run one after the other on the same noise; default: {METHODS[0]}",
+    )
+    what.add_argument(
+        "--frames", type=int, default=240, help="latent frames, whole blocks of 3; default: %(default)s"
+    )
+    what.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="default: %(default)s")
+
+
+def _add_memory(command: argparse.ArgumentParser) -> None:
+    memory = command.add_argument_group("memory")
+    memory.add_argument(
+        "--memory",
+        metavar="ADDRESS",
+        help='"127.0.0.1:50051", "unix:/path", or "embedded:DIR" for one in this process; '
+        "default: embedded, under the out folder",
+    )
+    memory.add_argument("--pool", default="default", help="default: %(default)s")
+    memory.add_argument("--video", help="name of the video; default: the first words of the prompt")
+    memory.add_argument(
+        "--replace",
+        action="store_true",
+        help="drop the video first if the memory has it; else that is an error",
+    )
+
+
+def _add_window(command: argparse.ArgumentParser) -> None:
+    window = command.add_argument_group("attention window, in latent frames; default: the backbone's own")
+    window.add_argument("-W", "--window", type=int, metavar="N", help="attended frames in all (12)")
+    window.add_argument("-S", "--sink", type=int, metavar="N", help="first frames, always attended (1)")
+    window.add_argument("-K", "--top-k", type=int, metavar="N", help="retrieved frames (6)")
+    window.add_argument("-R", "--guard", type=int, metavar="N", help="newest history kept from retrieval (5)")
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    model = command.add_argument_group("model")
+    model.add_argument("--backbone", choices=BACKBONES, default=BACKBONES[0], help="default: %(default)s")
+    model.add_argument("--weights", type=Path, metavar="DIR", help="weights; the toy's are bundled")
+    model.add_argument("--checkpoint", type=Path, metavar="FILE", help="few-step weights of Wan")
+    model.add_argument(
+        "--container", metavar="KEY", help="key of the weights in the checkpoint, if it has several"
+    )
+    model.add_argument(
+        "--encoder",
+        type=Path,
+        metavar="FILE",
+        help=f'retrieval encoder, or "{AVG_POOL}"; the toy\'s is bundled',
+    )
+    model.add_argument(
+        "--device", default="cuda", help="for Wan; the toy runs on the CPU; default: %(default)s"
+    )
+    model.add_argument("--threads", type=int, metavar="N", help="CPU threads of the model; default: all")

@@ -39,6 +39,8 @@ class Rollouts:
     retrieve: Retrieve | None = None
     sigmas: Sequence[float] = SIGMAS
     seed: int = 0
+    dtype: torch.dtype = torch.bfloat16
+    """Of the matrix products; weights stay as they are."""
 
     def __post_init__(self) -> None:
         self.rope = install(self.model)
@@ -90,7 +92,7 @@ class Rollouts:
 
     def _flow(self, x: Tensor, sigma: float, plan: Plan) -> Tensor:
         self.rope.plan = plan
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             timestep = torch.full((len(x),), 1000 * sigma)
             return self.model(x, timestep, self.captions, return_dict=False)[0].float()
 

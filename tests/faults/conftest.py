@@ -1,6 +1,8 @@
 """A server with one video, and a way to send it any bytes."""
 
+import math
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 
 import grpc
 import pytest
@@ -9,8 +11,15 @@ from raw_requests import KEY, LENGTH, METHODS, SERVICE, Send
 from samples import SPEC, block
 from serving import ServerProcess
 
+from memory_service import connection
 from memory_service.client import MemoryClient
 from memory_service.status import from_rpc_error
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients give up at the first UNAVAILABLE, so that what is interrupted stays interrupted."""
+    monkeypatch.setattr(connection, "pauses", lambda: repeat(math.inf))
 
 
 @pytest.fixture(scope="module")

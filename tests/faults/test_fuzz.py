@@ -36,7 +36,7 @@ REFUSALS = (
 
 
 def messages(descriptor: Descriptor, depth: int = 0) -> st.SearchStrategy[Message]:
-    """Messages with any subset of their fields; half of the values are plausible, to get past first checks."""
+    """Messages with any subset of their fields; half of the values are plausible: they pass first checks."""
     values = {field.name: st.none() | field_values(field, depth) for field in descriptor.fields}
     known = {"key": st.just(wire.key_to_proto(KEY)), "block": st.just(append_request().block)}
     values |= {name: plausible | values[name] for name, plausible in known.items() if name in values}

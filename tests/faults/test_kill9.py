@@ -1,14 +1,13 @@
 """kill -9 of the server at random moments: what was acknowledged is there, bit for bit and once."""
 
 import contextlib
-import math
 import random
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import count, repeat
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ import pytest
 from samples import ALL, SPEC, block, embeddings, latents
 from serving import ServerProcess
 
-from memory_service import connection
 from memory_service.client import MemoryClient
 from memory_service.errors import Unavailable
 from memory_service.types import Block, Found, Frame, Handle, Memory, Query, Span, VideoKey
@@ -102,12 +100,6 @@ def check_frame(frame: Frame, model: Model) -> None:
     np.testing.assert_array_equal(frame.embedding, frame_embedding(number))
     if number in model.previews:
         assert frame.parts["preview"] == model.previews[number]
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients give up at the first UNAVAILABLE, so that what a kill interrupts stays interrupted."""
-    monkeypatch.setattr(connection, "pauses", lambda: repeat(math.inf))
 
 
 def write_until_killed(server: ServerProcess, models: Sequence[Model], rng: random.Random) -> None:

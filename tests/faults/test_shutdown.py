@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,11 @@ from memory_service.server import Server
 from memory_service.types import Appended, Query, VideoKey
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_everything_durable(tmp_path: Path, number: signal.Signals) -> None:
     with ServerProcess(tmp_path / "data", "127.0.0.1:0", "--commit-interval", "3600") as server:
-        memory = MemoryClient(server.address, timeout_s=0.5)
+        memory = MemoryClient(server.address)
         memory.create_video(KEY, SPEC)
         assert memory.append(KEY, block(0)).state.durable == 0
         server.send(number)
@@ -35,13 +37,14 @@ def test_a_signal_ends_it_with_everything_durable(tmp_path: Path, number: signal
     reopened.close()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_appends_that_run_finish(tmp_path: Path) -> None:
     """Four writers at full speed: what the drain lets through is acknowledged and kept, the rest refused."""
     keys = [VideoKey("pool", f"video-{i}") for i in range(4)]
     acknowledged = dict.fromkeys(keys, 0)
 
     def write(address: str, key: VideoKey) -> None:
-        memory = MemoryClient(address, timeout_s=0.2, retain_bytes=0)
+        memory = MemoryClient(address, timeout_s=30, retain_bytes=0)
         memory.create_video(key, SPEC)
         try:
             while True:
@@ -54,8 +57,8 @@ def test_appends_that_run_finish(tmp_path: Path) -> None:
         writers = [threading.Thread(target=write, args=(server.address, key)) for key in keys]
         for writer in writers:
             writer.start()
-        while min(acknowledged.values()) < 9:
-            pass
+        while min(acknowledged.values()) < 9 and all(writer.is_alive() for writer in writers):
+            time.sleep(0.001)
         server.send(signal.SIGTERM)
         assert server.wait() == 0
         for writer in writers:
@@ -68,6 +71,7 @@ def test_appends_that_run_finish(tmp_path: Path) -> None:
     reopened.close()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_the_drain_waits_for_an_append_and_takes_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,7 +86,7 @@ def test_the_drain_waits_for_an_append_and_takes_no_more(
     server = Server(ServiceConfig(data_dir=tmp_path / "data", address=f"unix:{tmp_path}/socket"))
     server.start()
     client = MemoryClient(server.address, timeout_s=20, retain_bytes=0)
-    late = MemoryClient(server.address, timeout_s=0.3)
+    late = MemoryClient(server.address, timeout_s=20)
     client.create_video(KEY, SPEC)
     assert late.get_video(KEY).state.length == 0
     monkeypatch.setattr(MemoryEngine, "append", slow)

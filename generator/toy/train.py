@@ -1,13 +1,13 @@
-"""Train the toy transformer: `python -m generator.toy.train`.
+"""Train the toy: codec, retrieval encoder and transformer in turn (`python -m generator.toy.train`).
 
-The schedule follows the clock, so that a run fits its time on any machine; a checkpoint in
-`--out` is resumed. The bundled weights are the moving average, written at every checkpoint.
+Schedules follow the clock, so that a run fits its time on any machine. What is found in `--out` is
+not trained again, and a transformer's checkpoint there is resumed. The weights written are the
+moving average; the folder is one that `reverie-generate --weights` takes.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import time
 from pathlib import Path
@@ -17,11 +17,14 @@ import torch
 from rich.console import Console
 
 from generator.toy.attention import install
+from generator.toy.card import write_card, write_loss
 from generator.toy.clips import WorldBank, sample_batch
 from generator.toy.codec import ToyCodec
-from generator.toy.config import WEIGHTS, ModelConfig, TrainConfig
+from generator.toy.config import ModelConfig, TrainConfig
 from generator.toy.model import Ema, build, optimizers, save_bf16
 from generator.toy.objective import loss_terms
+from generator.toy.train_codec import reconstruction_psnr, sample_views, train_codec
+from generator.toy.train_encoder import train_encoder
 
 BANDS = (0.3, 0.6, 0.9, 1.01)
 """Upper ends of the noise bands whose x0 error is logged."""
@@ -93,10 +96,7 @@ class Trainer:
         torch.save(state, out / "checkpoint.tmp")
         (out / "checkpoint.tmp").rename(out / "checkpoint.pt")
         save_bf16(self.model, self.ema.state, out / "transformer")
-        with (out / "loss.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
-            writer.writeheader()
-            writer.writerows(self.rows)
+        write_loss(self.rows, out)
 
     def resume(self, out: Path) -> bool:
         """Load the checkpoint in `out`, if there is one."""
@@ -131,19 +131,34 @@ def run(trainer: Trainer, out: Path, console: Console) -> None:
     trainer.save(out)
 
 
+def train_sides(out: Path, seed: int, console: Console) -> float:
+    """Train codec and encoder where missing; return the codec's PSNR on unseen worlds in dB."""
+    codec_path, encoder_path = out / "codec.safetensors", out / "encoder.safetensors"
+    if not codec_path.exists():
+        console.print("training the codec")
+        train_codec(codec_path, seed=seed)
+    codec = ToyCodec.load(codec_path)
+    if not encoder_path.exists():
+        console.print("training the retrieval encoder")
+        train_encoder(codec, encoder_path, seed=seed)
+    return reconstruction_psnr(codec, sample_views(24, np.random.default_rng(seed + 1000)))
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("out/toy"))
-    parser.add_argument("--hours", type=float, default=TrainConfig.hours)
+    parser.add_argument("--hours", type=float, default=TrainConfig.hours, help="of the transformer")
     parser.add_argument("--seed", type=int, default=TrainConfig.seed)
     args = parser.parse_args()
     config = dataclasses.replace(TrainConfig(), hours=args.hours, seed=args.seed)
     console = Console()
+    codec_db = train_sides(args.out, args.seed, console)
     console.print(f"painting {config.worlds} worlds")
-    trainer = Trainer(config, ModelConfig(), ToyCodec.load(WEIGHTS / "codec.safetensors"))
+    trainer = Trainer(config, ModelConfig(), ToyCodec.load(args.out / "codec.safetensors"))
     if trainer.resume(args.out):
         console.print(f"resuming at step {trainer.step}")
     run(trainer, args.out, console)
+    write_card(args.out, ModelConfig(), config, trainer.rows, codec_db)
 
 
 if __name__ == "__main__":

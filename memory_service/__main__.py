@@ -90,6 +90,13 @@ def _add_serve(subparsers: Any, environment: Mapping[str, str], address: str) ->
         help="longest time that a kept frame stays without fdatasync, seconds (default: %(default)s)",
     )
     serve.add_argument(
+        "--max-hot-videos",
+        type=int,
+        default=ServiceConfig.max_hot_videos,
+        metavar="N",
+        help="videos that stay open when nobody uses them (default: %(default)s)",
+    )
+    serve.add_argument(
         "--max-message-bytes",
         type=int,
         default=ServiceConfig.max_message_bytes,

@@ -30,6 +30,9 @@ class ServiceConfig:
     commit_interval_s: float = 0.1
     """Longest time that a kept frame stays without fdatasync, seconds."""
 
+    max_hot_videos: int = 256
+    """Videos that stay open when nobody uses them; each takes a file, a map and its part of the index."""
+
     max_message_bytes: int = 16 << 20
     """Largest block, and largest message, in bytes."""
 
@@ -49,7 +52,7 @@ class ServiceConfig:
     """Time that requests get to finish when the server stops, seconds."""
 
     def __post_init__(self) -> None:
-        for name in ("max_message_bytes", "num_threads", "max_concurrent_rpcs", "max_streams"):
+        for name in ("max_hot_videos", "num_threads", "max_concurrent_rpcs", "max_streams"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         _check(
             self.max_message_bytes >= 64 << 10, "max_message_bytes", self.max_message_bytes, "64 KiB or more"

@@ -59,6 +59,7 @@ class Server:
             index=config.index,
             limits=Limits(max_message_bytes=config.max_message_bytes),
             commit_interval_s=config.commit_interval_s,
+            max_hot_videos=config.max_hot_videos,
         )
         try:
             self._health = health.HealthServicer()

@@ -113,6 +113,7 @@ def write_until_killed(server: ServerProcess, models: Sequence[Model], rng: rand
         memory.close()
 
 
+@pytest.mark.timeout(900)  # starting a server takes 0.3 s of processor time, on a busy machine a few seconds
 @pytest.mark.usefixtures("impatient")
 def test_what_was_acknowledged_survives_every_kill(tmp_path: Path) -> None:
     seed = random.randrange(1 << 32)

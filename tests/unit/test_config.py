@@ -53,6 +53,7 @@ def test_addresses_that_are_none(address: str) -> None:
     ("field", "value"),
     [
         ("max_message_bytes", 1000),
+        ("max_hot_videos", 0),
         ("num_threads", 0),
         ("max_concurrent_rpcs", 0),
         ("max_streams", -1),

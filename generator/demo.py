@@ -97,7 +97,9 @@ def run_demo(config: DemoConfig, console: Console) -> int:
         errors.print(f"demo: {error}")
         return 1
     for table in report.tables:
-        console.print("", table.rich(), sep="\n", end="")
+        console.print()
+        console.print(table.rich())
+    console.print()
     seconds = f"{time.monotonic() - started:.0f} s in all, {generated - started:.0f} s of them generating"
     console.print(closing_words(config, seconds), highlight=False, soft_wrap=True)
     return 0

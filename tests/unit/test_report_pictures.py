@@ -86,7 +86,7 @@ def test_side_by_side_plays_all_in_step_with_their_first_visits(tmp_path):
 @pytest.mark.parametrize(("colors", "cells"), [((RED,), ()), ((RED, RED), (0,))])
 def test_videos_and_cameras_of_unequal_length_are_not_compared(tmp_path, colors, cells):
     panels = {"a": film(tmp_path / "a.mp4", RED, RED), "b": film(tmp_path / "b.mp4", *colors)}
-    with pytest.raises(ValueError, match="shorter|cells"):
+    with pytest.raises(ValueError, match=r"shorter|cells"):
         side_by_side.write(Comparison(prompt="p", fps=4.0, panels=panels, cells=cells), tmp_path / "c.mp4")
 
 

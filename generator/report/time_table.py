@@ -22,14 +22,16 @@ ROWS: Mapping[str, tuple[str, ...]] = {
     "wait": ("wait",),
     "other": ("other",),
     "whole block": ("total",),
-    "append + search (1)": ("append", "search", "advance"),
-    "search alone (2)": ("service_search",),
+    "append (1)": ("behind_append",),
+    "search (2)": ("behind_search",),
 }
 """Row -> the parts that it adds up."""
 
 NOTE = (
-    "Milliseconds and share of the block; means over blocks from frame {first} on. (1) Asked of the memory "
-    "while recache runs: only `wait` is time that generation lost to it. (2) Inside the service, by its log."
+    "Milliseconds and share of the block; means over blocks from frame {first} on. fetch: keys and values of "
+    "the retrieved frames brought into the window. (1), (2) run while recache does: only `wait` is time that "
+    "generation lost to them. Both are one call; search is the service's own time by its log, append is the "
+    "rest of the call, its way there and back included."
 )
 
 STEADY_FROM_FRAME = 24
@@ -70,6 +72,9 @@ def _mean(blocks: Sequence[BlockRecord]) -> dict[str, float]:
     parts = {part for block in blocks for part in block.parts_ms}
     means = {part: float(np.mean([block.parts_ms.get(part, 0.0) for block in blocks])) for part in parts}
     means["other"] = means["total"] - sum(means.get(part, 0.0) for part in IN_TURN)
+    asked = sum(means.get(part, 0.0) for part in ("append", "search", "advance"))
+    means["behind_search"] = means.get("service_search", 0.0)
+    means["behind_append"] = asked - means["behind_search"]
     return means
 
 

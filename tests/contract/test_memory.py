@@ -143,6 +143,15 @@ class TestVideos:
             video.append(KEY, block(3), epoch=old.epoch)
         assert state(video).length == 3
 
+    def test_video_created_anew_is_searched_without_the_old_one(self, video: Memory) -> None:
+        video.append(KEY, block(0))
+        video.drop_video(KEY)
+        video.create_video(KEY, SPEC)
+        video.append(KEY, dataclasses.replace(block(100, 60), start=0))
+        for frame in (0, 2, 3, 59):
+            (hits,) = video.search(KEY, [query(1, like=100 + frame)]).hits
+            assert [(hit.handle.frame, hit.score) for hit in hits] == [(frame, 1.0)]
+
 
 class TestMemory:
     def test_info_names_index_and_limits(self, memory: Memory) -> None:

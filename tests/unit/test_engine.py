@@ -1,5 +1,6 @@
 """What only the engine can show: cold and hot videos, restarts, damage, failing disks, reading alone."""
 
+import dataclasses
 import errno
 import logging
 import os
@@ -48,6 +49,12 @@ def reel_of(data_dir: Path, key: VideoKey = KEY) -> Path:
     return data_dir / key.pool / f"{key.video}.reel"
 
 
+def open_files(data_dir: Path) -> int:
+    """Descriptors of this process below a directory; maps hold one each."""
+    links = [Path("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+    return sum(str(data_dir) in os.readlink(link) for link in links if link.is_symlink())
+
+
 def crashed(data_dir: Path) -> Path:
     """The directory as a kill -9 of its engine would leave it now."""
     left = data_dir.with_name("crashed")
@@ -58,15 +65,15 @@ def crashed(data_dir: Path) -> Path:
 class TestCold:
     def test_videos_are_opened_by_their_first_use(self, engine: MemoryEngine, data_dir: Path) -> None:
         engine.close()
-        before = len(os.listdir("/proc/self/fd"))
+        assert open_files(data_dir) == 0
         again = MemoryEngine(data_dir)
         assert [info.state.length for info in again.list_videos(KEY.pool)] == [6]
         assert again.info().hot_videos == 0
-        assert len(os.listdir("/proc/self/fd")) == before + 1
+        assert open_files(data_dir) == 1
         assert again.search(KEY, [query(like=0)]).state.length == 6
         assert again.info().hot_videos == 1
         again.close()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_files(data_dir) == 0
 
     def test_asking_for_what_is_not_there_leaves_nothing(self, engine: MemoryEngine, data_dir: Path) -> None:
         for _ in range(3):
@@ -86,7 +93,6 @@ class TestCold:
 
     def test_idle_videos_are_closed_for_others(self, data_dir: Path) -> None:
         """Twenty videos through three open ones, used in turns: nothing is lost, no descriptor either."""
-        before = len(os.listdir("/proc/self/fd"))
         memory = MemoryEngine(data_dir, max_hot_videos=3, commit_interval_s=3600)
         keys = [VideoKey("many", f"{number:02}") for number in range(20)]
         epochs = [memory.create_video(key, SPEC).state.epoch for key in keys]
@@ -100,8 +106,9 @@ class TestCold:
         assert bytes(held.parts["latent"]) == latents(2, 1)[0]
         assert [info.state.length for info in memory.list_videos("many")] == [6] * 20
         memory.close()
+        assert open_files(data_dir) == 1
         del held
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_files(data_dir) == 0
 
     def test_videos_in_use_stay_open(self, data_dir: Path) -> None:
         memory = MemoryEngine(data_dir, max_hot_videos=1)
@@ -203,6 +210,10 @@ class TestRestart:
         (recovery,) = again.recoveries
         assert (recovery.path, recovery.frames_kept) == (reel_of(left), 3)
         assert recovery.bytes_cut > 0
+        reader = MemoryEngine.open_read_only(left)
+        assert state(reader).length == 3
+        assert reader.recoveries == ()
+        reader.close()
         assert not again.append(KEY, block(3)).duplicate
         again.close()
         once_more = MemoryEngine(left)
@@ -272,8 +283,12 @@ class TestFailingDisk:
         assert "not logged" in caplog.text
         assert_frames(engine, 0, 6)
         monkeypatch.undo()
-        assert not engine.append(KEY, block(6)).duplicate
-        assert engine.search(KEY, [query(1, like=7)]).hits[0][0].handle.frame == 7
+        other = dataclasses.replace(block(100), start=6)
+        assert not engine.append(KEY, other).duplicate
+        engine.append(KEY, block(9, 60))
+        for like, frame in ((101, 7), (40, 40), (68, 68)):
+            (hits,) = engine.search(KEY, [query(1, like=like)], log=False).hits
+            assert (hits[0].handle.frame, hits[0].score) == (frame, 1.0)
         assert len(engine.retrievals(KEY)) == 2
 
     def test_a_failed_fdatasync_never_moves_the_watermark(

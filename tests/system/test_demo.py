@@ -130,7 +130,7 @@ def test_the_last_words_name_the_files_and_the_way_to_look_further(demo):
     out, printed = demo
     assert f"reverie-inspect --data {out / 'memory'} show demo/village" in printed
     assert str(out / "village.side_by_side.mp4") in printed
-    assert "append + search" in printed
+    assert all(part in printed for part in ("denoise", "recache", "encode", "append", "search", "fetch"))
 
 
 def test_an_interrupt_leaves_no_process_behind(tmp_path, weights):

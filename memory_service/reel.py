@@ -30,7 +30,7 @@ _PREFIX = struct.Struct("<4sHHIIQQQQIII")
 _CHECKSUM = struct.Struct("<I")
 
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18
 
 
 class Source(Protocol):

@@ -111,7 +111,7 @@ def wan_1_3b(
     transformer = load_transformer(checkpoint or folder, config, dtype=dtype, container=container)
     return Backbone(
         name="wan-1.3b",
-        model=CausalWan(transformer.to(device)),
+        model=CausalWan(transformer).to(device),
         text=UMT5.load(folder, device, dtype),
         decoder=WanVAE.load(folder, device),
         geometry=geometry or Geometry(),

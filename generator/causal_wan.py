@@ -26,6 +26,11 @@ class CausalWan:
             processors[f"blocks.{layer}.attn2.processor"] = TextAttention(layer, self._rope)
         transformer.set_attn_processor(processors)
 
+    def to(self, device: torch.device | str) -> CausalWan:
+        """Move the weights; the rollout follows them."""
+        self.transformer.to(device)
+        return self
+
     @property
     def dtype(self) -> torch.dtype:
         return self.transformer.patch_embedding.weight.dtype

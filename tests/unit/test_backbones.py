@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
+from original_wan import original_weights
+from safetensors.torch import save_file
+from tiny_rollouts import TINY
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -15,6 +18,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from generator.backbones import toy, wan_1_3b
+from generator.checkpoints import diffusers_name
 from generator.configs import Geometry
 from generator.context import policy_named
 from generator.errors import MissingFileError
@@ -79,6 +83,16 @@ def test_a_whole_backbone_from_a_folder(folder: Path) -> None:
     config = backbone.config(policy_named("longlive_rag"))
     assert config.window.window_frames == 12
     assert config.sampling.steps == (1000, 750, 500, 250)
+
+
+def test_a_checkpoint_takes_the_place_of_the_folders_transformer(folder: Path, tmp_path: Path) -> None:
+    save_file(original_weights(), tmp_path / "few_step.safetensors")
+    backbone = wan_1_3b(
+        folder, tmp_path / "few_step.safetensors", device="cpu", dtype=torch.float32, config=TINY
+    )
+    loaded = backbone.model.transformer.state_dict()
+    for name, tensor in original_weights().items():
+        assert torch.equal(loaded[diffusers_name(name)], tensor)
 
 
 @pytest.mark.parametrize("part", ["tokenizer", "text_encoder", "vae", "transformer"])

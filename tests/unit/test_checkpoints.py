@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
+from original_wan import original_names, original_weights
 from safetensors.torch import save_file
-from torch import Tensor
+from tiny_rollouts import TINY
 
 from generator.checkpoints import (
     WAN_1_3B,
@@ -20,38 +21,6 @@ from generator.checkpoints import (
     load_transformer,
 )
 from generator.errors import CheckpointError, ConfigError, MissingFileError
-
-TINY = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 12,
-    "text_dim": 8,
-    "freq_dim": 16,
-    "ffn_dim": 32,
-    "num_layers": 2,
-}
-
-
-def original_names(layers: int) -> list[str]:
-    """Names of the original Wan 2.1 text-to-video model."""
-    linears = ["text_embedding.0", "text_embedding.2", "time_embedding.0", "time_embedding.2"]
-    linears += ["patch_embedding", "time_projection.1", "head.head"]
-    names = ["head.modulation"]
-    for layer in range(layers):
-        block = f"blocks.{layer}."
-        names.append(block + "modulation")
-        for attention in ("self_attn", "cross_attn"):
-            linears += [f"{block}{attention}.{part}" for part in "qkvo"]
-            names += [f"{block}{attention}.norm_{part}.weight" for part in "qk"]
-        linears += [block + "norm3", block + "ffn.0", block + "ffn.2"]
-    return names + [f"{linear}.{kind}" for linear in linears for kind in ("weight", "bias")]
-
-
-def original_weights() -> dict[str, Tensor]:
-    with torch.device("meta"):
-        shapes = {name: t.shape for name, t in WanTransformer3DModel(**TINY).state_dict().items()}
-    generator = torch.Generator().manual_seed(0)
-    names = original_names(TINY["num_layers"])
-    return {name: torch.randn(shapes[diffusers_name(name)], generator=generator) for name in names}
 
 
 def test_all_825_names_of_the_1_3b_model() -> None:

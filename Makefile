@@ -1,7 +1,7 @@
 # The front door: `make help` lists what is here. Everything runs in .venv, which `make setup` creates.
 
 PYTHON ?= python3
-# The CPU machines this is developed on get the CPU build by this exact version. For a GPU see README, "On a GPU".
+# Before everything else, so that no other package chooses the version.
 TORCH ?= torch==2.13.0
 SERVICE ?= service
 OUT ?= out/demo

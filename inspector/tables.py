@@ -16,7 +16,7 @@ from memory_service.types import Retrieval, VideoInfo
 
 Row: TypeAlias = dict[str, Any]
 
-TEXT_COLUMNS = frozenset({"video", "prompt", "created", "chosen frames:score"})
+TEXT_COLUMNS = frozenset({"video", "chosen frames:score"})
 """Columns that are read from the left; all others hold numbers."""
 
 
@@ -55,16 +55,17 @@ def retrieval_row(retrieval: Retrieval) -> Row:
 
 
 def videos_table(rows: Sequence[Row]) -> Table:
-    table = _table("video", "frames", "durable", "epoch", "latent", "D", "created", "prompt")
+    """One line a video; what it leaves out is in `video_table`."""
+    table = _table("video", "frames", "durable", "latent", "D")
+    table.expand = True
+    table.add_column("prompt", ratio=1, no_wrap=True, overflow="ellipsis")
     for row in rows:
         table.add_row(
             row["video"],
             str(row["length"]),
             str(row["durable"]),
-            str(row["epoch"]),
             _latent(row),
             str(row["embedding_dim"]),
-            row["created"],
             escape(row["metadata"].get("prompt", "")),
         )
     return table

@@ -36,8 +36,8 @@ class ServiceConfig:
     max_message_bytes: int = 16 << 20
     """Largest block, and largest message, in bytes."""
 
-    num_threads: int = 16
-    """Requests that run at a time; more wait."""
+    num_threads: int = 32
+    """Requests that run at a time; more wait. Fetch streams get half of them, more are refused."""
 
     max_concurrent_rpcs: int = 1024
     """Requests that run or wait; more are refused as UNAVAILABLE would be: trying again helps."""

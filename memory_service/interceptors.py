@@ -86,6 +86,9 @@ def _streaming(method: str, handler: Handler) -> Behaviour:
                 encoded: bytes = handler.response_serializer(response)
                 request.num_bytes_out += len(encoded)
                 yield encoded
+        except GeneratorExit:  # the client is gone
+            request.log("CANCELLED")
+            raise
         except Exception as exc:
             _refuse(request, exc, context)
         request.log("OK")

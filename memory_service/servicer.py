@@ -1,14 +1,16 @@
 """The RPCs of memory.proto over any `Memory`: unwire, one verb, wire."""
 # ruff: noqa: ARG002, N802 -- names and signatures are gRPC's
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 
 import grpc
 from google.protobuf.message import Message
 
 from memory_service import bulk, wire
-from memory_service.errors import InvalidArgument, TooLarge
+from memory_service.errors import InvalidArgument, TooLarge, Unavailable
 from memory_service.limits import Limits
 from memory_service.paging import fill, position, rows_wanted
 from memory_service.types import Handle, Memory
@@ -23,16 +25,20 @@ RESERVED_BYTES = 4096
 
 
 class Servicer(MemoryServiceServicer):
-    """Serves `memory`, which enforces `limits`.
+    """Serves `memory`, which enforces `limits`; at most `max_fetches` streams at a time.
+
+    A stream holds its thread for as long as its client does not read, so streams must not get every thread.
 
     Where a request repeats a message, only one more than allowed is unwired: enough for the memory to refuse
     them all, and a request for a million frames costs no million objects.
     """
 
-    def __init__(self, memory: Memory, limits: Limits) -> None:
+    def __init__(self, memory: Memory, limits: Limits, *, max_fetches: int) -> None:
         self._memory = memory
         self._limits = limits
         self._budget_bytes = limits.max_message_bytes - RESERVED_BYTES
+        self._max_fetches = max_fetches
+        self._fetches = threading.BoundedSemaphore(max_fetches)
 
     def CreateVideo(
         self, request: pb.CreateVideoRequest, context: grpc.ServicerContext
@@ -79,12 +85,13 @@ class Servicer(MemoryServiceServicer):
         )
 
     def Fetch(self, request: pb.FetchRequest, context: grpc.ServicerContext) -> Iterator[pb.FetchResponse]:
-        messages = islice(request.handles, self._limits.max_handles + 1)
-        handles = [wire.handle_from_proto(message, f"handles[{i}]") for i, message in enumerate(messages)]
-        for frame in self._memory.fetch(handles, request.parts[: self._limits.max_parts + 1]):
-            response = pb.FetchResponse()
-            bulk.put_frame(frame, response.frame)
-            yield response
+        with self._one_fetch():
+            messages = islice(request.handles, self._limits.max_handles + 1)
+            handles = [wire.handle_from_proto(message, f"handles[{i}]") for i, message in enumerate(messages)]
+            for frame in self._memory.fetch(handles, request.parts[: self._limits.max_parts + 1]):
+                response = pb.FetchResponse()
+                bulk.put_frame(frame, response.frame)
+                yield response
 
     def Advance(self, request: pb.AdvanceRequest, context: grpc.ServicerContext) -> pb.AdvanceResponse:
         _require(request, "key", "block", "query")
@@ -114,6 +121,19 @@ class Servicer(MemoryServiceServicer):
         self, request: pb.ServerInfoRequest, context: grpc.ServicerContext
     ) -> pb.ServerInfoResponse:
         return wire.info_to_proto(self._memory.info())
+
+    @contextmanager
+    def _one_fetch(self) -> Iterator[None]:
+        if not self._fetches.acquire(blocking=False):
+            raise Unavailable(
+                "too many fetches are being read",
+                field="handles",
+                expected=f"at most {self._max_fetches} streams at a time; try again",
+            )
+        try:
+            yield
+        finally:
+            self._fetches.release()
 
     def _known(self, request: pb.AdvanceRequest) -> list[Handle]:
         """`known_frames` as handles of the epoch that the writer names, or of the current one."""

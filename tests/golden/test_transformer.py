@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from generator import sampling
+from generator.attention import Attended
 from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Window
 from generator.context import POLICIES, assemble
 from generator.kv_cache import KEY, VALUE, HostTier, KVCache
-from generator.rope import phases, rotate
+from generator.rope import axis_dims, phases, rotate
 from generator.slots import Slots
 from memory_service.types import Handle, Span, VideoKey
 
@@ -49,7 +52,8 @@ class NativeRunner:
         context = assemble(NATIVE, self.window, Span(start, start + self.window.block_frames))
         self.cache.begin(context.span)
         self.slots.load(context, self.cache)
-        self.attended = self.slots.attended(context, self.wan.text_kv(embeds), self.cache.write)
+        attended = self.slots.attended(context, self.wan.text_kv(embeds), self.cache.write)
+        self.attended = with_empty_sink(attended, self.window, context.span, self.geometry.tokens_per_frame)
 
     def flow(self, x: Tensor, timestep_F: Tensor) -> Tensor:
         """x [1, F, C, h, w] -> flow of the same shape."""
@@ -57,6 +61,17 @@ class NativeRunner:
         if (timestep_F != timestep).any():
             timestep = timestep_F.repeat_interleave(self.geometry.tokens_per_frame)
         return self.wan.flow(x[0], timestep, self.attended).unsqueeze(0)
+
+
+def with_empty_sink(attended: Attended, window: Window, span: Span, tokens_per_frame: int) -> Attended:
+    """Zero keys and values for the frames of the sink that do not exist yet.
+
+    The reference reads its whole sink out of an all-zero cache ("sink_size > block size: native block 0
+    attends to an all-zero cached frame"); here a frame that does not exist is not attended.
+    """
+    rows = max(0, window.sink_frames - span.stop) * tokens_per_frame
+    keys, values = (pad(kept, (0, 0, 0, 0, 0, rows)) for kept in (attended.keys, attended.values))
+    return replace(attended, keys=keys, values=values)
 
 
 @torch.inference_mode()
@@ -115,15 +130,18 @@ def check_last_layer(case, runner: NativeRunner) -> None:
 
 
 def test_rope_table(case) -> None:
-    """Angles of the first positions on each axis; the reference's table is float64, our phases are
-    float32."""
+    """Angles of the first positions on each axis, whose columns stand side by side; the reference's table is
+    float64, our phases are float32."""
     table = case["rope_freqs_first64"]
-    head_dim = 2 * table.shape[1]
-    positions = torch.arange(len(table))
-    pairs = head_dim // 2 - 2 * (head_dim // 6)
-    cos, sin = phases(positions, 1, 1, head_dim)
-    actual = torch.stack((cos, sin), dim=-1)[:, :pairs].double()
-    torch.testing.assert_close(actual, table[:, :pairs], atol=1e-7, rtol=0)
+    length, head_dim = len(table), 2 * table.shape[1]
+    pairs = [dim // 2 for dim in axis_dims(head_dim)]
+    along = [
+        phases(torch.arange(length), 1, 1, head_dim),
+        phases(torch.zeros(1, dtype=torch.long), length, 1, head_dim),
+        phases(torch.zeros(1, dtype=torch.long), 1, length, head_dim),
+    ]
+    columns = [torch.stack(turn, dim=-1).split(pairs, dim=1)[axis] for axis, turn in enumerate(along)]
+    torch.testing.assert_close(torch.cat(columns, dim=1).double(), table, atol=1e-7, rtol=0)
 
 
 @contextlib.contextmanager

@@ -33,6 +33,9 @@ class Limits:
     max_queries: int = 256
     """Most queries of one search."""
 
+    max_hits: int = 16_384
+    """Most hits that one search may ask for: the sum of its queries' k."""
+
     max_handles: int = 4096
     """Most handles of one fetch."""
 

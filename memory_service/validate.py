@@ -128,6 +128,8 @@ def check_queries(queries: Sequence[Query], spec: VideoSpec, limits: Limits) -> 
     _check_size(len(queries), limits.max_queries, "queries", "queries of one search", unit="queries")
     for i, query in enumerate(queries):
         check_query(query, spec, limits, f"queries[{i}]", may_lack_vector=False)
+    hits = sum(query.k for query in queries)
+    _check_size(hits, limits.max_hits, "queries", "hits of one search", unit="hits")
 
 
 def check_span(span: Span, field: str) -> None:

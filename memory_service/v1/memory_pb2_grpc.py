@@ -200,7 +200,8 @@ class MemoryServiceServicer:
 
     def Search(self, request, context):
         """The nearest eligible frames of each query, best first; equal scores: the older frame first. Exact unless the server's
-        index says otherwise. Sees every block whose append was answered before.
+        index says otherwise. Sees every block whose append was answered before. One search may ask for 16384 hits, the sum
+        of its queries' k; more is RESOURCE_EXHAUSTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

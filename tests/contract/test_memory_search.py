@@ -158,6 +158,14 @@ class TestSearch:
         with pytest.raises(TooLarge):
             video.search(KEY, [query(like=0)] * 1000)
 
+    def test_too_many_hits_are_refused(self, video: Memory) -> None:
+        with pytest.raises(TooLarge) as error:
+            video.search(KEY, [query(4096, like=0)] * 5)
+        assert error.value.field == "queries"
+        assert "16384" in error.value.expected
+        assert len(video.retrievals(KEY)) == 0
+        assert len(video.search(KEY, [query(4096, like=0)] * 4).hits) == 4
+
     def test_searches_run_beside_appends(self, empty: Memory) -> None:
         """Every search of a growing video answers as the oracle does for the length it names."""
         failures: list[object] = []

@@ -27,7 +27,7 @@ class Backend(servicer.Servicer):
     """The real servicer over a real engine; `before` may fail a call, `after` may change its answer."""
 
     def __init__(self, engine: MemoryEngine) -> None:
-        super().__init__(engine, engine.limits)
+        super().__init__(engine, engine.limits, max_fetches=2)
         self.engine = engine
         self.calls: list[str] = []
         self.before: Callable[[str, grpc.ServicerContext], None] = lambda *_: None

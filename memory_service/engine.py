@@ -35,6 +35,7 @@ from memory_service.validate import (
     check_handles,
     check_id,
     check_key,
+    check_parts,
     check_queries,
     check_query,
     check_spec,
@@ -150,6 +151,7 @@ class MemoryEngine:
         """See `Memory.fetch`."""
         self._videos.check_open()
         check_handles(handles, self.limits)
+        check_parts(parts, self.limits)
         by_video: dict[VideoKey, list[tuple[int, Handle]]] = {}
         for number, handle in enumerate(handles):
             by_video.setdefault(handle.key, []).append((number, handle))

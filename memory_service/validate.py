@@ -151,6 +151,13 @@ def check_handles(handles: Sequence[Handle], limits: Limits) -> None:
         _check_frame(handle.frame, f"handles[{i}].frame")
 
 
+def check_parts(parts: Sequence[str], limits: Limits) -> None:
+    """Raises InvalidArgument, TooLarge."""
+    _check_size(len(parts), limits.max_parts, "parts", "parts of one fetch", unit="parts")
+    for i, name in enumerate(parts):
+        check_id(name, f"parts[{i}]")
+
+
 def _check_vectors(vectors: Embeddings, dim: int, ndim: int, field: str) -> None:
     if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32:
         found = vectors.dtype if isinstance(vectors, np.ndarray) else type(vectors).__name__

@@ -52,6 +52,19 @@ class TestFetch:
         with pytest.raises(NotFound):
             filled.fetch([handle(filled, 9), handle(filled, 8)], parts=["preview"])
 
+    def test_too_many_parts_are_refused(self, filled: Memory) -> None:
+        for parts in (["latent"] * 17, ["latent"] * 17 + ["nothing"], ["latent"] * 5000):
+            with pytest.raises(TooLarge) as error:
+                filled.fetch([handle(filled, 0)], parts=parts)
+            assert error.value.field == "parts"
+
+    @pytest.mark.parametrize("bad", ["", "../x", "a b", "x" * 129])
+    def test_bad_names_of_parts_are_refused(self, filled: Memory, bad: str) -> None:
+        for handles in ([], [handle(filled, 0)]):
+            with pytest.raises(InvalidArgument) as error:
+                filled.fetch(handles, parts=["latent", bad])
+            assert error.value.field == "parts[1]"
+
     @pytest.mark.parametrize("frame", [9, 10, 1 << 40])
     def test_frames_past_the_end_are_not_found(self, filled: Memory, frame: int) -> None:
         with pytest.raises(NotFound) as error:

@@ -12,13 +12,18 @@ Row = TypeVar("Row")
 
 
 def fill(
-    rows: Iterable[Row], num_bytes: Callable[[Row], int], budget_bytes: int, max_rows: int = MAX_ROWS
+    rows: Iterable[Row],
+    num_bytes: Callable[[Row], int],
+    budget_bytes: int,
+    max_rows: int = MAX_ROWS,
+    *,
+    at_least: int = 1,
 ) -> list[Row]:
-    """The first rows that fit `budget_bytes` together, at most `max_rows`, and one in any case."""
+    """The first rows that fit `budget_bytes` together, at most `max_rows`, `at_least` so many in any case."""
     page: list[Row] = []
     for row in rows:
         budget_bytes -= num_bytes(row)
-        if page and (budget_bytes < 0 or len(page) == max_rows):
+        if len(page) >= at_least and (budget_bytes < 0 or len(page) == max_rows):
             break
         page.append(row)
     return page

@@ -103,7 +103,8 @@ class Servicer(MemoryServiceServicer):
         response = pb.AdvanceResponse(hits=map(wire.hit_to_proto, advanced.hits))
         response.state.CopyFrom(wire.state_to_proto(advanced.appended.state))
         response.duplicate = advanced.appended.duplicate
-        for frame in fill(advanced.frames, bulk.frame_bytes, self._budget_bytes):
+        budget_bytes = self._budget_bytes - response.ByteSize()
+        for frame in fill(advanced.frames, bulk.frame_bytes, budget_bytes, at_least=0):
             bulk.put_frame(frame, response.frames.add())
         return response
 

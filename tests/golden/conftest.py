@@ -40,7 +40,15 @@ CHECKERS = {
     "test_transformer": ("transformer_forward",),
     "test_weights": (WEIGHTS_CASE,),
 }
-"""Test module -> cases that it checks. A case of a folder that stands nowhere here fails the run."""
+"""Test module -> cases that it checks."""
+
+NOT_YET = {
+    "deep_forcing_rollout": "compression of the window by attention scores",
+    "infinity_rope_rollout": "flushing the window and cutting the positions between scenes",
+    "lora": "low-rank adapters",
+}
+"""Known cases that nothing reproduces -> what is missing for them; they are skipped. A case that stands
+neither here nor in CHECKERS fails the run."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -117,6 +125,11 @@ def golden(pytestconfig: pytest.Config) -> GoldenSet:
 @pytest.fixture
 def checkers() -> dict[str, tuple[str, ...]]:
     return CHECKERS
+
+
+@pytest.fixture
+def not_yet() -> dict[str, str]:
+    return NOT_YET
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The retrieval autoencoder: reconstruction and embedding."""
+"""The retrieval autoencoder: reconstruction and embedding. Training it is not implemented yet."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ def test_forward(case) -> None:
     case.check("ae_embed", embedding)
     case.check("ae_encode_raw", embedding)
     case.check("ae_encode_normalized", model.encode(latents))
+
+
+def test_losses_and_gradients(case) -> None:
+    pytest.skip(f"{case.name}, losses and gradients: not implemented yet")
 
 
 def test_weights_load_strictly(case) -> None:

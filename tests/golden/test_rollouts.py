@@ -119,12 +119,12 @@ def make_encoder(case) -> Encoder:
 
 def check_calls(case, flows: list[Tensor]) -> None:
     """One call per pass, with the reference's statistics: says where a rollout first goes astray."""
-    calls = case.info["calls"]
+    calls, atol = case.info["calls"], case.info["tolerance"]["suggested_atol"]
     assert len(flows) == len(calls)
     for call, flow in zip(calls, flows, strict=True):
         where = f"block {call['block']} call {call['call']}"
-        assert flow.double().std(correction=0).item() == pytest.approx(call["flow_std"], abs=2e-4), where
-        assert flow.double().mean().item() == pytest.approx(call["flow_mean"], abs=2e-4), where
+        assert flow.double().std(correction=0).item() == pytest.approx(call["flow_std"], abs=atol), where
+        assert flow.double().mean().item() == pytest.approx(call["flow_mean"], abs=atol), where
 
 
 def check_retrieval(case, window: Window, blocks: list[RolledBlock], memory) -> None:
@@ -163,7 +163,7 @@ def check_descriptors(case, blocks: list[RolledBlock]) -> None:
 def check_pool(case, window: Window, blocks: list[RolledBlock], history: History, host: HostTier) -> None:
     """Keys and values of evicted frames: clean, un-rotated, and of the frame that the reference says."""
     assert len(host) == case.info["memory_info"]["pool_frames_at_end"]
-    frame_bytes = host.bytes // len(host)
+    frame_bytes = host.bytes // max(1, len(host))  # a rollout within the window evicts nothing
     for call in case.info["calls"]:
         assert blocks[call["block"]].host_bytes == call["pool_frames_after"] * frame_bytes
     for name in sorted(n for n in case.tensors if n.startswith("pool_")):

@@ -29,8 +29,21 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
 
 WIRE = ("grpc", "grpc_status", "google", "memory_service.v1", "memory_service.wire")
 WIRE_SIDE = frozenset(
-    "wire bulk status connection writer retention client "
-    "servicer paging interceptors server commands __main__".split()
+    [
+        "wire",
+        "bulk",
+        "status",
+        "connection",
+        "writer",
+        "retention",
+        "client",
+        "servicer",
+        "paging",
+        "interceptors",
+        "server",
+        "commands",
+        "__main__",
+    ]
 )
 """Modules of the service that may know gRPC and proto; the engine and all below it may not."""
 

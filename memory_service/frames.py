@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from memory_service.crc32c import crc32c
 from memory_service.errors import DataLoss, NotFound
-from memory_service.records import StoredBlock
+from memory_service.records import PackedBlock, StoredBlock
 from memory_service.reel import Extent
 from memory_service.store.reel_file import ReelFile
 from memory_service.types import Block, Buffer, Embeddings, Frame, Handle
@@ -105,17 +105,34 @@ class Frames:
             handle, embedding, {name: self._payload(block.payload(name, handle.frame)) for name in names}
         )
 
-    def first_difference(self, block: Block) -> int | None:
-        """The first frame of `block` that is stored with other bytes or parts; all of them must be kept."""
+    def first_difference(self, block: Block, packed: PackedBlock) -> int | None:
+        """The first frame of `block` that was kept with other bytes or parts; all of them must be kept.
+
+        `packed` is the same block. Raises DataLoss where what was kept is damaged: neither the block that was
+        kept nor one that looks like the damage may pass for a difference or a duplicate.
+        """
+        sent_crcs: Sequence[int] = packed[0]["embedding_crcs"]
+        sent_parts: Mapping[str, Sequence[Extent]] = packed[0]["parts"]
         for row, frame in enumerate(range(block.span.start, block.span.stop)):
             stored = self._block(frame)
             if stored.parts.keys() != block.parts.keys():
                 return frame
-            pairs = [(stored.payload(name, frame), payloads[row]) for name, payloads in block.parts.items()]
-            pairs.append((stored.embedding(frame), block.embeddings[row].tobytes()))
-            if not all(_equal(self._payload(extent).data, sent) for extent, sent in pairs):
+            kept: list[tuple[Extent, Buffer, int]] = [
+                (stored.payload(name, frame), payloads[row], sent_parts[name][row][2])
+                for name, payloads in block.parts.items()
+            ]
+            kept.append((stored.embedding(frame), block.embeddings[row].tobytes(), sent_crcs[row]))
+            if not all(self._is_kept(*one, f"frame {frame}") for one in kept):
                 return frame
         return None
+
+    def _is_kept(self, extent: Extent, sent: Buffer, sent_crc: int, what: str) -> bool:
+        """Whether `sent` is what was appended there; the checksums know better than the bytes."""
+        _, length, crc = extent
+        if (length, crc) != (memoryview(sent).nbytes, sent_crc):
+            return False
+        payload = self._payload(extent)
+        return _equal(payload.data, sent) or _equal(payload.verified(what), sent)
 
     def _block(self, frame: int) -> StoredBlock:
         return self._blocks[bisect_right(self._stops, frame)]

@@ -164,7 +164,7 @@ class Video:
             raise Fenced(f"epoch {epoch} is over", field="epoch", expected=str(self._epoch))
         length = self._frames.length
         if block.start < length:
-            self._check_duplicate(block, length)
+            self._check_duplicate(block, packed, length)
             return True
         if block.start > length:
             raise OutOfOrder(
@@ -183,7 +183,7 @@ class Video:
         self._mark()
         return False
 
-    def _check_duplicate(self, block: Block, length: int) -> None:
+    def _check_duplicate(self, block: Block, packed: PackedBlock, length: int) -> None:
         if block.span.stop > length:
             raise AlreadyExists(
                 f"frames [{block.start}, {length}) of the block are there, the rest is not",
@@ -191,7 +191,7 @@ class Video:
                 expected=str(length),
                 details={"expected_start": str(length)},
             )
-        frame = self._frames.first_difference(block)
+        frame = self._frames.first_difference(block, packed)
         if frame is not None:
             raise AlreadyExists(
                 f"frame {frame} is there with other bytes",

@@ -17,7 +17,15 @@ from samples import KEY, SPEC, assert_frames, block, handle, latents, query, sta
 
 from memory_service import engine as engine_module
 from memory_service.engine import MemoryEngine
-from memory_service.errors import Busy, DataLoss, InvalidArgument, NotFound, TooLarge, Unavailable
+from memory_service.errors import (
+    AlreadyExists,
+    Busy,
+    DataLoss,
+    InvalidArgument,
+    NotFound,
+    TooLarge,
+    Unavailable,
+)
 from memory_service.index.base import Candidates, Probe
 from memory_service.index.flat import FlatIndex
 from memory_service.limits import Limits
@@ -261,6 +269,23 @@ class TestDamage:
             engine.fetch([handle(engine, 4)])
         with pytest.raises(DataLoss, match="frame 4"):
             engine.advance(KEY, block(6), query(9, Span(4, 5)))
+
+    def test_rot_is_no_other_content(self, engine: MemoryEngine, data_dir: Path) -> None:
+        """Of a block whose kept bytes rot, neither the block is refused as another nor the rot accepted."""
+        reel, kept = reel_of(data_dir), latents(4, 1)[0]
+        rotten = b"\xff\x00\xff" + kept[3:]
+        with reel.open("r+b") as file:
+            file.seek(reel.read_bytes().index(kept))
+            file.write(rotten)
+        for verb in (lambda: engine.append(KEY, block(3)), lambda: engine.advance(KEY, block(3), query())):
+            with pytest.raises(DataLoss, match="frame 4"):
+                verb()
+        as_rotten = dataclasses.replace(
+            block(3), parts={"latent": [latents(3, 1)[0], rotten, latents(5, 1)[0]]}
+        )
+        with pytest.raises(AlreadyExists):
+            engine.append(KEY, as_rotten)
+        assert engine.append(KEY, block(0)).duplicate
 
 
 class TestFailingDisk:

@@ -120,7 +120,7 @@ class MemoryEngine:
             return video.info()
 
     def list_videos(self, pool: str) -> Sequence[VideoInfo]:
-        """See `Memory.list_videos`. Cold videos stay cold; what cannot be read is logged and left out."""
+        """See `Memory.list_videos`. What cannot be read is logged and left out."""
         check_id(pool, "pool")
         return self._videos.list(pool)
 

@@ -91,7 +91,10 @@ class Videos:
                 slot.video = None
 
     def list(self, pool: str) -> Sequence[VideoInfo]:
-        """Videos of a pool by name; cold ones stay cold, what cannot be read is logged and left out."""
+        """Videos of a pool by name; what cannot be read is logged and left out.
+
+        Cold ones stay cold, but for those that a crash left with frames to be made durable.
+        """
         self.check_open()
         return [info for key in self._store.keys(pool) if (info := self._glance(key)) is not None]
 
@@ -196,12 +199,25 @@ class Videos:
                 if slot.video is not None:
                     return slot.video.info()
                 info, found = self._store.peek(key)
-            return replace(info, state=_state(info.state.epoch, found))
+                there = replace(info, state=_state(info.state.epoch, found))
+                if self._commit is None or there.state.durable == there.state.length:
+                    return there
+                settled = self._settled(key, slot, there)
+            self._cool()
+            return settled
         except NotFound:
             return None
         except (DataLoss, Unavailable) as exc:
             _log.error("video left out of list pool=%s video=%s reason=%s", key.pool, key.video, exc)
             return None
+
+    def _settled(self, key: VideoKey, slot: _Slot, there: VideoInfo) -> VideoInfo:
+        """A cold video of which a former process left frames that are not durable: opening commits them."""
+        try:
+            return self._opened(key, slot).info()
+        except ServiceError as exc:
+            _log.error("video not settled pool=%s video=%s reason=%s", key.pool, key.video, exc)
+            return there
 
 
 def _state(epoch: int, found: Scan) -> VideoState:

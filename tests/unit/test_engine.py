@@ -202,6 +202,34 @@ class TestRestart:
         again.close()
 
     @pytest.mark.usefixtures("engine")
+    def test_a_list_after_a_crash_makes_durable_what_it_shows(self, data_dir: Path) -> None:
+        left = crashed(data_dir)
+        reader = MemoryEngine.open_read_only(left)
+        (info,) = reader.list_videos(KEY.pool)
+        assert (info.state.length, info.state.durable, reader.info().hot_videos) == (6, 0, 0)
+        reader.close()
+        again = MemoryEngine(left)
+        for _ in range(2):
+            (info,) = again.list_videos(KEY.pool)
+            assert (info.state.length, info.state.durable) == (6, 6)
+        again.close()
+
+    @pytest.mark.usefixtures("engine")
+    def test_a_list_shows_what_cannot_be_made_durable(
+        self, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        again = MemoryEngine(crashed(data_dir))
+
+        def broken(_: int) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(os, "fdatasync", broken)
+        (info,) = again.list_videos(KEY.pool)
+        assert (info.state.length, info.state.durable) == (6, 0)
+        monkeypatch.undo()
+        again.close()
+
+    @pytest.mark.usefixtures("engine")
     def test_a_torn_tail_is_cut_and_writing_goes_on(
         self, data_dir: Path, caplog: pytest.LogCaptureFixture
     ) -> None:

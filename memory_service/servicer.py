@@ -16,6 +16,7 @@ from memory_service.paging import fill, position, rows_wanted
 from memory_service.types import Handle, Memory
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.v1.memory_pb2_grpc import MemoryServiceServicer
+from memory_service.validate import check_id
 
 MAX_KNOWN_FRAMES = 65_536
 """Most `known_frames` of one Advance; each costs a handle. A caller can hold payloads of far fewer."""
@@ -58,6 +59,8 @@ class Servicer(MemoryServiceServicer):
         self, request: pb.ListVideosRequest, context: grpc.ServicerContext
     ) -> pb.ListVideosResponse:
         max_rows = rows_wanted(request.page_size)
+        if request.page_token:
+            check_id(request.page_token, "page_token")
         videos = [v for v in self._memory.list_videos(request.pool) if v.key.video > request.page_token]
         page = fill(map(wire.video_to_proto, videos), pb.Video.ByteSize, self._budget_bytes, max_rows)
         token = page[-1].key.video if len(page) < len(videos) else ""
@@ -146,6 +149,11 @@ class Servicer(MemoryServiceServicer):
             )
         if not request.known_frames:
             return []
+        for i, frame in enumerate(request.known_frames):
+            if frame < 0:
+                raise InvalidArgument(
+                    f"{frame} is no frame number", field=f"known_frames[{i}]", expected="an integer >= 0"
+                )
         key, epoch = wire.key_from_proto(request.key), _epoch(request)
         if epoch is None:
             epoch = self._memory.get_video(key).state.epoch

@@ -26,6 +26,7 @@ from memory_service.types import (
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _ID_RULE = "1 to 128 characters of [A-Za-z0-9._-], the first a letter or digit"
 _MAX_FRAME = 2**63 - 1
+_MAX_EPOCH = 2**64 - 1
 
 
 def check_id(value: object, field: str) -> None:
@@ -147,7 +148,7 @@ def check_handles(handles: Sequence[Handle], limits: Limits) -> None:
     _check_size(len(handles), limits.max_handles, "handles", "handles of one fetch", unit="handles")
     for i, handle in enumerate(handles):
         check_key(handle.key, f"handles[{i}].key")
-        _check_frame(handle.epoch, f"handles[{i}].epoch")
+        _check_frame(handle.epoch, f"handles[{i}].epoch", most=_MAX_EPOCH)
         _check_frame(handle.frame, f"handles[{i}].frame")
 
 
@@ -171,9 +172,9 @@ def _check_vectors(vectors: Embeddings, dim: int, ndim: int, field: str) -> None
         raise InvalidArgument("an embedding is zero", field=field, expected="a direction")
 
 
-def _check_frame(value: int, field: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value <= _MAX_FRAME:
-        raise InvalidArgument(f"{value!r} is no frame number", field=field, expected="an integer >= 0")
+def _check_frame(value: int, field: str, most: int = _MAX_FRAME) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value <= most:
+        raise InvalidArgument(f"{value!r} is out of range", field=field, expected=f"0 to {most}")
 
 
 def _check_count(value: int, most: int, field: str) -> None:

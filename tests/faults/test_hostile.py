@@ -181,7 +181,14 @@ class TestHandles:
         refused(send, pb.FetchRequest(handles=[handle] * 40_000), TooLarge, "handles")
 
     def test_stale(self, send: Send) -> None:
-        for epoch, frame in ((0, 0), (1, 0), ((1 << 63) - 1, 8), (1, LENGTH), (1, (1 << 63) - 1)):
+        for epoch, frame in (
+            (0, 0),
+            (1, 0),
+            ((1 << 63) - 1, 8),
+            (1 << 63, 8),
+            ((1 << 64) - 1, 0),
+            (1, LENGTH),
+        ):
             handle = pb.Handle(key=wire.key_to_proto(KEY), epoch=epoch, frame=frame)
             with pytest.raises(NotFound) as caught:
                 send("Fetch", pb.FetchRequest(handles=[handle]).SerializeToString())
@@ -190,6 +197,11 @@ class TestHandles:
     def test_impossible(self, send: Send) -> None:
         handle = pb.Handle(key=wire.key_to_proto(KEY), epoch=1, frame=-1)
         refused(send, pb.FetchRequest(handles=[handle]), field="handles[0].frame")
+
+    def test_a_known_frame_that_cannot_be(self, send: Send) -> None:
+        request = pb.AdvanceRequest(key=wire.key_to_proto(KEY), block=append_request().block, query=query())
+        request.known_frames.extend([0, -1])
+        refused(send, request, field="known_frames[1]")
 
     def test_too_many_known_frames(self, send: Send) -> None:
         request = pb.AdvanceRequest(key=wire.key_to_proto(KEY), block=append_request().block, query=query())
@@ -202,6 +214,10 @@ class TestPages:
     def test_tokens(self, send: Send, token: str) -> None:
         request = pb.ListRetrievalsRequest(key=wire.key_to_proto(KEY), page_token=token)
         refused(send, request, field="page_token")
+
+    @pytest.mark.parametrize("token", ["/", "../x", "a b", "x" * 129, "\n"])
+    def test_tokens_of_videos(self, send: Send, token: str) -> None:
+        refused(send, pb.ListVideosRequest(pool="pool", page_token=token), field="page_token")
 
     def test_sizes(self, send: Send) -> None:
         refused(send, pb.ListVideosRequest(pool="pool", page_size=-1), field="page_size")

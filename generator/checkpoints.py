@@ -5,7 +5,10 @@ Everything is strict: a name that is missing, unknown or of another shape is an 
 
 from __future__ import annotations
 
+import json
 import re
+import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from diffusers import WanTransformer3DModel
 from safetensors.torch import load_file
 from torch import Tensor
 
-from generator.errors import CheckpointError, ConfigError, MissingFileError
+from generator.errors import CheckpointError, ConfigError, GeneratorError, MissingFileError
 
 WAN_1_3B: Mapping[str, Any] = {
     "num_attention_heads": 12,
@@ -39,29 +42,33 @@ CONTAINERS = ("generator", "generator_ema", "model")
 WRAPPERS = ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 PREFIXES = ("module.", "model.")
 
-RENAMES = (
-    (r"patch_embedding", r"patch_embedding"),
-    (r"text_embedding\.0", r"condition_embedder.text_embedder.linear_1"),
-    (r"text_embedding\.2", r"condition_embedder.text_embedder.linear_2"),
-    (r"time_embedding\.0", r"condition_embedder.time_embedder.linear_1"),
-    (r"time_embedding\.2", r"condition_embedder.time_embedder.linear_2"),
-    (r"time_projection\.1", r"condition_embedder.time_proj"),
-    (r"head\.modulation", r"scale_shift_table"),
-    (r"head\.head", r"proj_out"),
-    (r"blocks\.(\d+)\.modulation", r"blocks.\1.scale_shift_table"),
-    (r"blocks\.(\d+)\.self_attn\.([qkv])", r"blocks.\1.attn1.to_\2"),
-    (r"blocks\.(\d+)\.self_attn\.o", r"blocks.\1.attn1.to_out.0"),
-    (r"blocks\.(\d+)\.self_attn\.(norm_[qk])", r"blocks.\1.attn1.\2"),
-    (r"blocks\.(\d+)\.cross_attn\.([qkv])", r"blocks.\1.attn2.to_\2"),
-    (r"blocks\.(\d+)\.cross_attn\.o", r"blocks.\1.attn2.to_out.0"),
-    (r"blocks\.(\d+)\.cross_attn\.(norm_[qk])", r"blocks.\1.attn2.\2"),
+DIFFUSERS_NAMES = {
+    "patch_embedding": "patch_embedding",
+    "text_embedding.0": "condition_embedder.text_embedder.linear_1",
+    "text_embedding.2": "condition_embedder.text_embedder.linear_2",
+    "time_embedding.0": "condition_embedder.time_embedder.linear_1",
+    "time_embedding.2": "condition_embedder.time_embedder.linear_2",
+    "time_projection.1": "condition_embedder.time_proj",
+    "head.modulation": "scale_shift_table",
+    "head.head": "proj_out",
+    "blocks.*.modulation": "blocks.*.scale_shift_table",
+    **{f"blocks.*.self_attn.{x}": f"blocks.*.attn1.to_{x}" for x in "qkv"},
+    "blocks.*.self_attn.o": "blocks.*.attn1.to_out.0",
+    **{f"blocks.*.self_attn.norm_{x}": f"blocks.*.attn1.norm_{x}" for x in "qk"},
+    **{f"blocks.*.cross_attn.{x}": f"blocks.*.attn2.to_{x}" for x in "qkv"},
+    "blocks.*.cross_attn.o": "blocks.*.attn2.to_out.0",
+    **{f"blocks.*.cross_attn.norm_{x}": f"blocks.*.attn2.norm_{x}" for x in "qk"},
     # Wan's norm3 is the norm before cross-attention, which diffusers calls norm2; the other norms have no
     # weights.
-    (r"blocks\.(\d+)\.norm3", r"blocks.\1.norm2"),
-    (r"blocks\.(\d+)\.ffn\.0", r"blocks.\1.ffn.net.0.proj"),
-    (r"blocks\.(\d+)\.ffn\.2", r"blocks.\1.ffn.net.2"),
-)
-"""Module of the original model (a pattern) and of diffusers' model."""
+    "blocks.*.norm3": "blocks.*.norm2",
+    "blocks.*.ffn.0": "blocks.*.ffn.net.0.proj",
+    "blocks.*.ffn.2": "blocks.*.ffn.net.2",
+}
+"""Module, or parameter of no module, of the original model and of diffusers' model; * is a block's number."""
+
+ORIGINAL_NAMES = {diffusers: original for original, diffusers in DIFFUSERS_NAMES.items()}
+
+FOLDER_WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 def load_transformer(
@@ -79,29 +86,57 @@ def load_transformer(
     path = Path(path)
     if not path.exists():
         raise MissingFileError(path, "a diffusers folder or a checkpoint of the transformer")
-    if path.is_dir():
-        folder = path / "transformer" if (path / "transformer").is_dir() else path
-        if not (folder / "config.json").is_file():
-            raise MissingFileError(folder / "config.json", "the configuration of a diffusers transformer")
-        return WanTransformer3DModel.from_pretrained(folder, torch_dtype=dtype, local_files_only=True)
-    content = (
-        load_file(path)
-        if path.suffix == ".safetensors"
-        else torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    )
-    return build_transformer(config, convert(unwrap(content, container)), dtype)
+    try:
+        if path.is_dir():
+            folder = path / "transformer" if (path / "transformer").is_dir() else path
+            return build_transformer(*_read_folder(folder), dtype)
+        return build_transformer(config, unwrap(_read_file(path), container), dtype, original=True)
+    except GeneratorError:
+        raise
+    except Exception as error:  # files that are no checkpoints make their readers raise anything
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise CheckpointError(f"{path}: cannot be read: {type(error).__name__}: {reason}") from error
+
+
+def _read_folder(folder: Path) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
+    """Configuration and weights of a diffusers folder, whole or in several files."""
+    if not (folder / "config.json").is_file():
+        raise MissingFileError(folder / "config.json", "the configuration of a diffusers transformer")
+    files, index = [folder / FOLDER_WEIGHTS], folder / f"{FOLDER_WEIGHTS}.index.json"
+    if index.is_file():
+        files = [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        if not file.is_file():
+            raise MissingFileError(file, "weights of a diffusers transformer")
+        weights |= load_file(file)
+    return json.loads((folder / "config.json").read_text()), weights
+
+
+def _read_file(path: Path) -> Mapping[str, Any]:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    # The format before zip cannot be mapped into memory.
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
 
 def build_transformer(
-    config: Mapping[str, Any], weights: Mapping[str, Tensor], dtype: torch.dtype
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    dtype: torch.dtype,
+    *,
+    original: bool = False,
 ) -> WanTransformer3DModel:
-    """A transformer with exactly these weights under diffusers names; raises CheckpointError.
+    """A transformer with exactly these weights, under diffusers names or original ones.
 
+    Raises CheckpointError, in the spelling of the weights.
     What diffusers keeps in float32 (norms, modulation, time embedding) stays so whatever the dtype.
     """
     with torch.device("meta"):
-        model = WanTransformer3DModel(**config)
-    check_weights(model, weights)
+        model = WanTransformer3DModel.from_config(dict(config))
+    check_weights(model, weights, original=original)
+    if original:
+        weights = convert(weights)
     kept = set(WanTransformer3DModel._keep_in_fp32_modules)
     cast = {
         name: tensor.to(torch.float32 if kept & set(name.split(".")) else dtype)
@@ -111,9 +146,13 @@ def build_transformer(
     return model.eval()
 
 
-def check_weights(model: WanTransformer3DModel, weights: Mapping[str, Tensor]) -> None:
+def check_weights(
+    model: WanTransformer3DModel, weights: Mapping[str, Tensor], *, original: bool = False
+) -> None:
     """Raises CheckpointError unless names and shapes are exactly those of the model."""
     own = model.state_dict()
+    if original:
+        own = {original_name(name) or name: tensor for name, tensor in own.items()}
     misshapen = [
         f"{name} is {list(weights[name].shape)}, expected {list(own[name].shape)}"
         for name in sorted(own.keys() & weights.keys())
@@ -131,12 +170,19 @@ def check_weights(model: WanTransformer3DModel, weights: Mapping[str, Tensor]) -
 
 def unwrap(content: Mapping[str, Any], container: str | None = None) -> Mapping[str, Tensor]:
     """The state dict inside a checkpoint, its names without the prefixes of wrappers."""
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"the checkpoint is of type {type(content).__name__}, not a dict")
     present = [key for key in CONTAINERS if isinstance(content.get(key), Mapping)]
     if container is None and len(present) > 1:
         raise ConfigError(f"the checkpoint holds {', '.join(present)}; name one of them")
     if container is not None and container not in present:
         raise CheckpointError(f"the checkpoint has no {container!r}; it has {', '.join(present) or 'none'}")
     weights = content[container or present[0]] if present else content
+    if others := [str(name) for name, value in weights.items() if not isinstance(value, Tensor)]:
+        raise CheckpointError("the checkpoint has entries that are no weights", unexpected=others)
+    names = Counter(map(bare_name, weights))
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise CheckpointError("the checkpoint has names twice, with and without prefix", unexpected=twice)
     return {bare_name(name): tensor for name, tensor in weights.items()}
 
 
@@ -159,10 +205,19 @@ def convert(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def diffusers_name(name: str) -> str | None:
     """The name of one weight in diffusers' model; None where Wan has no such weight."""
-    module, _, kind = name.rpartition(".")
-    if kind == "modulation":
-        module, kind = name, ""
-    for pattern, replacement in RENAMES:
-        if match := re.fullmatch(pattern, module):
-            return ".".join(filter(None, (match.expand(replacement), kind)))
-    return None
+    return _renamed(name, DIFFUSERS_NAMES)
+
+
+def original_name(name: str) -> str | None:
+    """The inverse of `diffusers_name`."""
+    return _renamed(name, ORIGINAL_NAMES)
+
+
+def _renamed(name: str, table: Mapping[str, str]) -> str | None:
+    block = re.match(r"blocks\.(\d+)\.", name)
+    number = block[1] if block else ""
+    generic = f"blocks.*.{name[block.end() :]}" if block else name
+    module, _, kind = generic.rpartition(".")
+    if generic in table:
+        return table[generic].replace("*", number)
+    return f"{table[module]}.{kind}".replace("*", number) if module in table else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from diffusers import WanTransformer3DModel
 from original_wan import original_names, original_weights
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny_rollouts import TINY
 
 from generator.checkpoints import (
@@ -19,6 +20,7 @@ from generator.checkpoints import (
     convert,
     diffusers_name,
     load_transformer,
+    original_name,
 )
 from generator.errors import CheckpointError, ConfigError, MissingFileError
 
@@ -101,5 +103,97 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 
 def test_code_in_checkpoints_is_not_run(tmp_path: Path) -> None:
     torch.save({"generator": original_weights(), "args": Path("x")}, tmp_path / "code.pt")
-    with pytest.raises(Exception, match="weights_only"):
+    with pytest.raises(CheckpointError, match="Weights only load failed"):
         load_transformer(tmp_path / "code.pt", TINY)
+
+
+def test_files_that_do_not_fit_are_named_in_their_own_spelling(tmp_path: Path) -> None:
+    weights = original_weights()
+    weights["blocks.0.self_attn.surplus"] = weights.pop("blocks.0.self_attn.q.weight")
+    weights["blocks.7.ffn.0.bias"] = weights["blocks.0.ffn.0.bias"]
+    weights["head.modulation"] = torch.zeros(2)
+    torch.save({"generator": weights}, tmp_path / "bad.pt")
+    with pytest.raises(CheckpointError) as error:
+        load_transformer(tmp_path / "bad.pt", TINY)
+    assert error.value.missing == ("blocks.0.self_attn.q.weight",)
+    assert error.value.unexpected == ("blocks.0.self_attn.surplus", "blocks.7.ffn.0.bias")
+    assert error.value.misshapen == ("head.modulation is [2], expected [1, 2, 24]",)
+
+
+def test_names_are_translated_both_ways() -> None:
+    for name in original_names(30):
+        assert original_name(diffusers_name(name)) == name
+    assert original_name("blocks.0.attn1.surplus.weight") is None
+
+
+def test_names_that_differ_in_prefixes_alone_are_refused(tmp_path: Path) -> None:
+    weights = original_weights()
+    torch.save(weights | {"model.head.head.bias": weights["head.head.bias"]}, tmp_path / "twice.pt")
+    with pytest.raises(CheckpointError, match="twice") as error:
+        load_transformer(tmp_path / "twice.pt", TINY)
+    assert error.value.unexpected == ("head.head.bias",)
+
+
+@pytest.fixture(params=["one file", "several files"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A diffusers folder."""
+    model = build_transformer(TINY, convert(original_weights()), torch.float32)
+    model.save_pretrained(tmp_path, max_shard_size="5GB" if request.param == "one file" else "20KB")
+    assert (len(list(tmp_path.glob("*.safetensors"))) > 1) == (request.param == "several files")
+    return tmp_path
+
+
+def change(folder: Path, name: str, **new: torch.Tensor) -> None:
+    """Replace the weight `name` of a folder by `new`."""
+    for file in folder.glob("*.safetensors"):
+        weights = load_file(file)
+        if name in weights:
+            save_file({n: t.clone() for n, t in weights.items() if n != name} | new, file)
+
+
+def test_folders_load_strictly(folder: Path) -> None:
+    model = load_transformer(folder, dtype=torch.bfloat16)
+    assert model.state_dict()["blocks.0.norm2.weight"].dtype == torch.float32
+    assert model.state_dict()["proj_out.bias"].dtype == torch.bfloat16
+    change(folder, "proj_out.weight", **{"proj_out.weight": torch.zeros(3, 3)})
+    change(folder, "proj_out.bias", **{"proj_out.surplus": torch.zeros(3)})
+    with pytest.raises(CheckpointError) as error:
+        load_transformer(folder)
+    assert error.value.missing == ("proj_out.bias",)
+    assert error.value.unexpected == ("proj_out.surplus",)
+    assert error.value.misshapen == ("proj_out.weight is [3, 3], expected [64, 24]",)
+
+
+def test_missing_files_of_folders_are_named(folder: Path) -> None:
+    gone = sorted(folder.glob("*.safetensors"))[0]
+    gone.unlink()
+    with pytest.raises(MissingFileError, match=re.escape(gone.name)):
+        load_transformer(folder)
+
+
+def test_unreadable_folders_are_refused(folder: Path) -> None:
+    config = folder / "config.json"
+    for content in ("{", "[1]", json.dumps(dict(TINY) | {"num_layers": "two"})):
+        config.write_text(content)
+        with pytest.raises(CheckpointError, match=re.escape(str(folder))):
+            load_transformer(folder)
+
+
+@pytest.mark.parametrize("name", ["bad.pt", "bad.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04", b"\x80\x02garbage", bytes(1000)])
+def test_unreadable_files_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=re.escape(str(tmp_path / name))):
+        load_transformer(tmp_path / name, TINY)
+
+
+@pytest.mark.parametrize("content", [None, [1], {"generator": {"head.head.bias": None}}, {1: 2}])
+def test_files_of_something_else_are_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "bad.pt")
+    with pytest.raises(CheckpointError):
+        load_transformer(tmp_path / "bad.pt", TINY)
+
+
+def test_files_of_the_format_before_zip_load(tmp_path: Path) -> None:
+    torch.save(original_weights(), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    assert load_transformer(tmp_path / "old.pt", TINY).config.num_layers == 2

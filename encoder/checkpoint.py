@@ -42,8 +42,14 @@ def load(path: Path | str) -> LatentAE:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; expected weights of the retrieval autoencoder")
-    config, weights = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    return from_weights(config, weights)
+    try:
+        config, weights = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+        return from_weights(config, weights)
+    except CheckpointError:
+        raise
+    except Exception as error:  # files that are no checkpoints make their readers raise anything
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise CheckpointError(f"{path}: cannot be read: {type(error).__name__}: {reason}") from error
 
 
 def save(model: LatentAE, path: Path | str) -> None:
@@ -99,4 +105,7 @@ def _read_torch(path: Path) -> tuple[LatentAEConfig, Mapping[str, Tensor]]:
     content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, Mapping) or not {"model", "config"} <= content.keys():
         raise CheckpointError(f"{path} is not a dict with 'model' and 'config'")
+    for entry in ("config", "model"):
+        if not isinstance(content[entry], Mapping):
+            raise CheckpointError(f"{path}: {entry!r} is of type {type(content[entry]).__name__}, not a dict")
     return published_config(content["config"]), content["model"]

@@ -87,3 +87,40 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         load(tmp_path / "other.safetensors")
     with pytest.raises(FileNotFoundError, match="autoencoder"):
         load(tmp_path / "nowhere.pt")
+
+
+@pytest.mark.parametrize("name", ["bad.pt", "bad.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04", b"\x80\x02garbage", bytes(1000)])
+def test_unreadable_files_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=name):
+        load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"model": None},
+        {"model": {"encoder.fc.bias": None}},
+        {"config": None},
+        {"config": PUBLISHED | {"hidden_dims": None}},
+        {"config": PUBLISHED | {"spatial_h": "eight"}},
+    ],
+)
+def test_entries_of_another_type_are_refused(tmp_path: Path, entries: dict) -> None:
+    torch.save(published(LatentAE(CONFIG)) | entries, tmp_path / "bad.pt")
+    with pytest.raises(CheckpointError):
+        load(tmp_path / "bad.pt")
+
+
+def test_metadata_that_is_no_configuration_is_refused(tmp_path: Path) -> None:
+    for config in ("{", "null", "{}"):
+        save_file({"weight": torch.zeros(1)}, tmp_path / "bad.safetensors", metadata={"config": config})
+        with pytest.raises(CheckpointError, match=r"bad\.safetensors"):
+            load(tmp_path / "bad.safetensors")
+
+
+def test_files_of_the_format_before_zip_load(tmp_path: Path) -> None:
+    content = published(LatentAE(CONFIG))
+    torch.save(content, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    assert load(tmp_path / "old.pt").config == CONFIG

@@ -165,7 +165,7 @@ class MemoryEngine:
                     exc.field = f"handles[{numbered[0][0]}].key"
                 raise
             stored.update(zip((number for number, _ in numbered), frames, strict=True))
-        return [stored[number].verified() for number in range(len(handles))]
+        return [stored[number].verified(f"handles[{number}]") for number in range(len(handles))]
 
     def advance(
         self,

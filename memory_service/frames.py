@@ -22,10 +22,10 @@ class Payload:
     data: memoryview
     crc: int
 
-    def verified(self, what: str) -> memoryview:
+    def verified(self, what: str, field: str) -> memoryview:
         """The bytes. Raises DataLoss, naming `what`, when they are not what was appended."""
         if crc32c(self.data) != self.crc:
-            raise DataLoss(f"{what} fails its checksum")
+            raise DataLoss(f"{what} fails its checksum", field=field, expected=f"CRC-32C {self.crc:#010x}")
         return self.data
 
 
@@ -37,12 +37,12 @@ class StoredFrame:
     embedding: Payload
     parts: Mapping[str, Payload]
 
-    def verified(self) -> Frame:
-        """The frame, its payloads as read-only views. Raises DataLoss."""
+    def verified(self, field: str) -> Frame:
+        """The frame, its payloads as read-only views. Raises DataLoss, naming the request's `field`."""
         name = f"of frame {self.handle.frame} of {self.handle.key.pool}/{self.handle.key.video}"
-        embedding = np.frombuffer(self.embedding.verified(f"the embedding {name}"), np.float32)
+        embedding = np.frombuffer(self.embedding.verified(f"the embedding {name}", field), np.float32)
         parts: dict[str, Buffer] = {
-            part: payload.verified(f"part {part!r} {name}") for part, payload in self.parts.items()
+            part: payload.verified(f"part {part!r} {name}", field) for part, payload in self.parts.items()
         }
         return Frame(self.handle, embedding, parts)
 
@@ -132,7 +132,7 @@ class Frames:
         if (length, crc) != (memoryview(sent).nbytes, sent_crc):
             return False
         payload = self._payload(extent)
-        return _equal(payload.data, sent) or _equal(payload.verified(what), sent)
+        return _equal(payload.data, sent) or _equal(payload.verified(what, "block"), sent)
 
     def _block(self, frame: int) -> StoredBlock:
         return self._blocks[bisect_right(self._stops, frame)]

@@ -100,7 +100,9 @@ def _decode(handler: Handler, data: bytes) -> Any:
     try:
         return handler.request_deserializer(data)
     except DecodeError as exc:
-        raise InvalidArgument(f"the request is no valid message: {exc}") from exc
+        raise InvalidArgument(
+            f"the request is no valid message: {exc}", field="request", expected="the method's message"
+        ) from exc
 
 
 def _refuse(request: _Request, exc: Exception, context: grpc.ServicerContext) -> NoReturn:

@@ -96,7 +96,7 @@ class Video:
             (hits,) = self._search([query], True, ["query"])
             held = set(known)
             stored = [self._frames.stored(hit.handle, ()) for hit in hits if hit.handle not in held]
-        frames = tuple(frame.verified() for frame in stored)
+        frames = tuple(frame.verified("query") for frame in stored)
         return Advanced(self._answer(block, duplicate, sync), hits, frames)
 
     def stored(self, handles: Sequence[tuple[int, Handle]], parts: Sequence[str]) -> list[StoredFrame]:
@@ -105,7 +105,9 @@ class Video:
             self._check_there()
             for number, handle in handles:
                 if handle.epoch != self._epoch:
-                    raise NotFound(f"stale handle {handle}", field=f"handles[{number}].epoch")
+                    raise NotFound(
+                        f"stale handle {handle}", field=f"handles[{number}].epoch", expected=str(self._epoch)
+                    )
                 self._check_kept(handle.frame, f"handles[{number}].frame")
             return [self._frames.stored(handle, parts) for _, handle in handles]
 

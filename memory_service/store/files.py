@@ -77,7 +77,9 @@ class FileStore:
         holds = unpack_video(found.records[0]).key
         if holds != key:
             reel.abandon()
-            raise DataLoss(f"reel {path} holds video {holds.pool}/{holds.video}", field="key")
+            raise DataLoss(
+                f"reel {path} holds video {holds.pool}/{holds.video}", field="key", expected="its own video"
+            )
         return reel, found
 
     def peek(self, key: VideoKey) -> tuple[VideoInfo, Scan]:
@@ -142,7 +144,9 @@ class FileStore:
 
 def not_found(key: VideoKey) -> NotFound:
     """The error for a video that is not there."""
-    return NotFound(f"there is no video {key.pool}/{key.video}", field="key")
+    return NotFound(
+        f"there is no video {key.pool}/{key.video}", field="key", expected="a video that was created"
+    )
 
 
 def _locked(path: Path) -> int:

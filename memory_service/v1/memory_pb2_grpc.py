@@ -55,7 +55,12 @@ class MemoryServiceStub:
     ABORTED              the epoch named by the writer is over
     RESOURCE_EXHAUSTED   a size limit is exceeded
     DATA_LOSS            stored bytes fail their checksum
-    Whatever fails changes nothing.
+    UNAVAILABLE          the server cannot do it now (too many Fetch streams, storage that fails); try again
+    Whatever fails changes nothing, with one exception: Advance reports DATA_LOSS of a stored payload after its
+    append took place, and a retry of it is a duplicate.
+    Some statuses may come from gRPC itself, without ErrorInfo: RESOURCE_EXHAUSTED for a message that exceeds the
+    limit by more than 1 MiB and for one call too many, UNAVAILABLE where no server answers or one ends, DEADLINE_EXCEEDED,
+    CANCELLED, UNIMPLEMENTED.
 
     Durability
     The answer to an append means kept: the block survives a crash of the server (kill -9) from that moment.
@@ -152,7 +157,12 @@ class MemoryServiceServicer:
     ABORTED              the epoch named by the writer is over
     RESOURCE_EXHAUSTED   a size limit is exceeded
     DATA_LOSS            stored bytes fail their checksum
-    Whatever fails changes nothing.
+    UNAVAILABLE          the server cannot do it now (too many Fetch streams, storage that fails); try again
+    Whatever fails changes nothing, with one exception: Advance reports DATA_LOSS of a stored payload after its
+    append took place, and a retry of it is a duplicate.
+    Some statuses may come from gRPC itself, without ErrorInfo: RESOURCE_EXHAUSTED for a message that exceeds the
+    limit by more than 1 MiB and for one call too many, UNAVAILABLE where no server answers or one ends, DEADLINE_EXCEEDED,
+    CANCELLED, UNIMPLEMENTED.
 
     Durability
     The answer to an append means kept: the block survives a crash of the server (kill -9) from that moment.
@@ -209,7 +219,8 @@ class MemoryServiceServicer:
 
     def Fetch(self, request, context):
         """Payloads by handle, one message per frame, in the order asked for. Checksums are verified before a byte is sent. An error
-        ends the stream.
+        ends the stream. A client reads its stream or cancels it: the server has a bounded number of them, and refuses more
+        as UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -328,7 +339,12 @@ class MemoryService:
     ABORTED              the epoch named by the writer is over
     RESOURCE_EXHAUSTED   a size limit is exceeded
     DATA_LOSS            stored bytes fail their checksum
-    Whatever fails changes nothing.
+    UNAVAILABLE          the server cannot do it now (too many Fetch streams, storage that fails); try again
+    Whatever fails changes nothing, with one exception: Advance reports DATA_LOSS of a stored payload after its
+    append took place, and a retry of it is a duplicate.
+    Some statuses may come from gRPC itself, without ErrorInfo: RESOURCE_EXHAUSTED for a message that exceeds the
+    limit by more than 1 MiB and for one call too many, UNAVAILABLE where no server answers or one ends, DEADLINE_EXCEEDED,
+    CANCELLED, UNIMPLEMENTED.
 
     Durability
     The answer to an append means kept: the block survives a crash of the server (kill -9) from that moment.

@@ -22,6 +22,7 @@ def refused(
         send(method, request.SerializeToString())
     assert caught.value.field == field
     assert type(caught.value) is error
+    assert caught.value.expected or not field
 
 
 class TestIds:
@@ -193,6 +194,7 @@ class TestHandles:
             with pytest.raises(NotFound) as caught:
                 send("Fetch", pb.FetchRequest(handles=[handle]).SerializeToString())
             assert caught.value.field.startswith("handles[0]")
+            assert caught.value.expected
 
     def test_impossible(self, send: Send) -> None:
         handle = pb.Handle(key=wire.key_to_proto(KEY), epoch=1, frame=-1)

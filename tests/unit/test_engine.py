@@ -293,8 +293,10 @@ class TestDamage:
             file.seek(reel.read_bytes().index(latents(4, 1)[0]) + 7)
             file.write(b"\xff\x00\xff")
         assert_frames(engine, 0, 4)
-        with pytest.raises(DataLoss, match="frame 4"):
-            engine.fetch([handle(engine, 4)])
+        with pytest.raises(DataLoss, match="frame 4") as error:
+            engine.fetch([handle(engine, 3), handle(engine, 4)])
+        assert error.value.field == "handles[1]"
+        assert "CRC-32C" in error.value.expected
         with pytest.raises(DataLoss, match="frame 4"):
             engine.advance(KEY, block(6), query(9, Span(4, 5)))
 

@@ -73,11 +73,11 @@ class Window:
     def __post_init__(self) -> None:
         if self.block_frames < 1 or min(self.sink_frames, self.top_k, self.guard_frames) < 0:
             raise ConfigError(f"block_frames must be at least 1 and no other field negative, got {self}")
-        needed = self.sink_frames + self.top_k + self.block_frames
+        needed = self.sink_frames + self.block_frames
         if needed > self.window_frames:
             raise ConfigError(
-                f"sink_frames + top_k + block_frames = {needed} exceeds window_frames = "
-                f"{self.window_frames}: a block could not attend to itself"
+                f"sink_frames + block_frames = {needed} exceeds window_frames = {self.window_frames}: a "
+                "block could not attend to itself"
             )
 
 

@@ -108,6 +108,7 @@ def generate_one(
 ) -> Output:
     """One rollout, its pixels written while it runs. Raises what `rollout` raises."""
     config = replace(backbone.config(policy_named(method)), window=request.window)
+    config.check_length(request.num_blocks)
     name = request.name(method)
     key = VideoKey(request.pool, name)
     spec = video_spec(request, config, backbone, encoder)

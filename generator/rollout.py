@@ -17,9 +17,11 @@ from generator.block_sampler import BlockSampler
 from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Sampling, Window
 from generator.context import Context, Policy, assemble, block_spans, query_for
+from generator.errors import ConfigError
 from generator.history import History
 from generator.kv_cache import HostTier
 from generator.noise import Noise
+from generator.rope import MAX_POSITION
 from generator.text import PromptTrack
 from generator.timing import Stopwatch, Timings
 from memory_service.types import Handle, Hit, Query, Span
@@ -33,6 +35,25 @@ class RolloutConfig:
     geometry: Geometry
     window: Window = field(default_factory=Window)
     sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        window = self.window
+        needed = window.sink_frames + window.top_k + window.block_frames
+        if self.policy.retrieves and needed > window.window_frames:
+            raise ConfigError(
+                f"sink_frames + top_k + block_frames = {needed} exceeds window_frames = "
+                f"{window.window_frames}: a block of {self.policy.name} could not attend to itself"
+            )
+
+    def check_length(self, blocks: int) -> None:
+        """Raises ConfigError where so many blocks need temporal positions that the model does not have."""
+        frames = blocks * self.window.block_frames
+        needed = frames if self.policy.positions == "absolute" else min(frames, self.window.window_frames)
+        if needed > MAX_POSITION:
+            raise ConfigError(
+                f"{self.policy.name} needs {needed} temporal positions for {frames} frames; the model has "
+                f"{MAX_POSITION}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +91,10 @@ def rollout(
 
     host: where evicted keys and values go; may be shared with other rollouts of this process. Left out, a
     rollout that retrieves has one of its own and others none.
-    Raises the errors of the memory, and MissingKVError for a retrieved frame that no tier holds.
+    Raises ConfigError before the first block, the errors of the memory, and MissingKVError for a retrieved
+    frame that no tier holds.
     """
+    config.check_length(len(track.rows))
     policy, window = config.policy, config.window
     if host is None and policy.retrieves:
         host = HostTier()

@@ -160,7 +160,7 @@ def test_without_retrieved_frames_rag_is_the_relative_window() -> None:
 
 def test_a_window_that_leaves_no_room_for_the_block_is_refused() -> None:
     with pytest.raises(ConfigError, match="could not attend to itself"):
-        Window(window_frames=12, sink_frames=1, top_k=9)
+        Window(window_frames=3, sink_frames=1, top_k=0)
     with pytest.raises(ConfigError, match="negative"):
         Window(guard_frames=-1)
 

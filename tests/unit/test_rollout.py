@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
 from generator.configs import Sampling, Window
 from generator.context import POLICIES
-from generator.errors import MissingKVError
+from generator.errors import ConfigError, MissingKVError
 from generator.kv_cache import HostTier
+from generator.rollout import rollout
 from memory_service.types import Advanced, Handle, Hit, VideoKey
 
 BLOCKS = 10
@@ -107,3 +110,50 @@ def test_frames_without_keys_and_values_are_an_error_that_names_them(tiny, memor
     with pytest.raises(MissingKVError, match="tiny/other epoch 7 frame 2"):
         tiny.variant(memory=OtherVideosHits(memory)).run("longlive_rag", BLOCKS)
     assert memory.get_video(VideoKey("tiny", "video")).state.length == 18
+
+
+def test_retrieved_frames_limit_only_methods_that_retrieve(tiny) -> None:
+    tiny = tiny.variant(window=Window(window_frames=9, top_k=6))
+    assert len(tiny.run("native", BLOCKS)) == BLOCKS
+    with pytest.raises(ConfigError, match="longlive_rag could not attend to itself"):
+        tiny.config("longlive_rag")
+
+
+def test_positions_that_the_model_lacks_are_refused_before_the_first_block(tiny, memory) -> None:
+    tiny.config("native").check_length(341)
+    for method in ("relative", "longlive_rag"):
+        tiny.config(method).check_length(10_000)
+    with pytest.raises(ConfigError, match="native needs 1026 temporal positions"):
+        tiny.run("native", 342)
+    assert memory.get_video(VideoKey("tiny", "video")).state.length == 0
+
+
+class Slow:
+    """Stands before a memory or a model, and sleeps in every append and in every clean pass."""
+
+    def __init__(self, inner, seconds: float) -> None:
+        self._inner = inner
+        self._seconds = seconds
+
+    def __getattr__(self, name: str):
+        return getattr(self._inner, name)
+
+    def append(self, *args, **kwargs):
+        time.sleep(self._seconds)
+        return self._inner.append(*args, **kwargs)
+
+    def flow(self, latents, timestep, attended):
+        if attended.store is not None:
+            time.sleep(self._seconds)
+        return self._inner.flow(latents, timestep, attended)
+
+
+def test_the_clean_pass_hides_the_memory(tiny, memory) -> None:
+    memory_s = 0.3
+    tiny = tiny.variant(memory=Slow(memory, memory_s), fused=False)
+    model = Slow(tiny.model(), 4 * memory_s)
+    with tiny.history("video") as history:
+        parts = rollout(model, tiny.config("native"), tiny.track(2), tiny.noise(2), tiny.encoder, history)
+        for block in parts:
+            assert block.timings.append >= memory_s
+            assert block.timings.wait < memory_s / 3

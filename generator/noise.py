@@ -1,7 +1,8 @@
-"""The noise of a rollout: a function of prompt and seed alone, whatever the method, device or process.
+"""The noise of a rollout: a function of prompt, seed and shape, whatever the method, device or process.
 
 Draws per video, in the reference's order: the initial noise of all frames at once, then passes - 1 draws per
-block.
+block. What is drawn for a block thus depends on the number of blocks: a short rollout is not the beginning
+of a longer one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Noise depends on prompt and seed alone, and is drawn in the reference's order."""
+"""Noise depends on prompt, seed and shape alone, and is drawn in the reference's order."""
 
 from __future__ import annotations
 

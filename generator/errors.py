@@ -1,11 +1,11 @@
 """Errors of the generator that a caller can act on.
 
 GeneratorError
-|- ConfigError         a configuration that cannot be run
-|- CheckpointError     weights that do not fit the model, by name
-|- MissingFileError         a file that a backbone needs is not where it was looked for
-|- MissingKVError           retrieved frames whose keys and values this process does not hold
-`- HistoryNotEmptyError     a rollout would start at frame 0 of a video that already has frames
+|- ConfigError           a configuration that cannot be run
+|- CheckpointError       weights that do not fit the model, by name
+|- MissingFileError      a file that a backbone needs is not where it was looked for
+|- MissingKVError        retrieved frames whose keys and values this process does not hold
+`- HistoryNotEmptyError  a rollout would start at frame 0 of a video that already has frames
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class UMT5:
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, model: UMT5EncoderModel, text_len: int = 512
+        self, tokenizer: PreTrainedTokenizerBase, model: UMT5EncoderModel, text_len: int = TEXT_LEN
     ) -> None:
         self._tokenizer = tokenizer
         self._model = model.eval()

@@ -38,32 +38,43 @@ def copy_rate(num_bytes: int = 64 << 20, repeats: int = 9) -> float:
     return num_bytes / float(np.median(seconds))
 
 
-def floor_ms(history: int, rate: float) -> dict[str, float]:
-    """Least time of each verb in ms: bytes that must be copied or read once, at the rate of a large copy."""
-    search = history * EMBEDDING_DIM * 4 / (2 * rate)  # read only: half of a copy's traffic
-    floor = {verb: num_bytes / rate for verb, num_bytes in BYTES_PER_STEP.items()}
-    floor = {"append": floor["append"], "search": search, "fetch": floor["fetch"]}
+def read_rate(num_bytes: int = 64 << 20, repeats: int = 9) -> float:
+    """Bytes per second of a large dot product with itself on one thread, the median of `repeats`."""
+    source = np.ones(num_bytes // 4, np.float32)
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        np.dot(source, source)
+        seconds.append(time.perf_counter() - start)
+    return num_bytes / float(np.median(seconds))
+
+
+def floor_ms(history: int, copied: float, read: float) -> dict[str, float]:
+    """Least time of each verb in ms: bytes that must be copied or read once, at rates in bytes per second."""
+    floor = {verb: num_bytes / copied for verb, num_bytes in BYTES_PER_STEP.items()}
+    floor["search"] = history * EMBEDDING_DIM * 4 / read
     floor["advance"] = sum(floor.values())
     return {verb: 1e3 * seconds for verb, seconds in floor.items()}
 
 
 def markdown(runs: Mapping[tuple[int, int], Mapping[str, Seconds]]) -> str:
     """`runs` maps (history, number of generators) to target name to verb to seconds."""
-    rate = copy_rate()
+    copied, read = copy_rate(), read_rate()
     lines = [
-        f"Machine: {machine()}. One copy thread moves {rate / 1e9:.1f} GB/s. {time.strftime('%Y-%m-%d')}.",
+        f"Machine: {machine()}. One thread copies {copied / 1e9:.1f} GB/s and reads {read / 1e9:.1f} GB/s. "
+        f"{time.strftime('%Y-%m-%d')}.",
         "",
         "Milliseconds, p50 / p99 over all generators of a row. `numpy`: preallocated arrays in the",
         "generator's own process, nothing kept, latents in a ring of 480. `engine`: the memory embedded in",
         "the process. `tcp`, `unix`: a memory service in another process. Advance is append, search and",
-        "fetch in one call. `floor`: the bytes that one step must move, at the copy rate above.",
+        "fetch in one call. `floor`: the bytes that one step must copy or read, at the rates above.",
         "",
         "| history | generators | target | Append | Search | Fetch | Advance | Advance / numpy |",
         "|--:|--:|---|--:|--:|--:|--:|--:|",
     ]
     for (history, num_generators), targets in runs.items():
         baseline = float(np.median(targets["numpy"]["advance"]))
-        floor = floor_ms(history, rate)
+        floor = floor_ms(history, copied, read)
         cells = " | ".join(f"{floor[verb]:.2f}" for verb in VERBS)
         lines.append(
             f"| {history} | {num_generators} | floor | {cells} | {floor['advance'] / 1e3 / baseline:.1f} |"

@@ -22,11 +22,13 @@ def write_loss(rows: Sequence[Mapping[str, float]], folder: Path) -> None:
     lines = [",".join(rows[0]), *(",".join(str(value) for value in row.values()) for row in rows)]
     (folder / "loss.csv").write_text("\n".join(lines) + "\n")
     figure, axes = plt.subplots(figsize=(7, 4))
-    minutes = np.array([row["seconds"] for row in rows]) / 60
+    minutes = elapsed(rows) / 60
     for name in [key for key in rows[0] if key.startswith(("loss", "x0"))]:
         values = np.array([row[name] for row in rows])
         axes.plot(minutes, _smooth(values), label=name.replace("_", " ").replace("to", "up to sigma"))
-    axes.set(xlabel="minutes", ylabel="mean squared error", yscale="log", title="Training of the toy")
+    axes.set(
+        xlabel="minutes of all phases", ylabel="mean squared error", yscale="log", title="Training of the toy"
+    )
     axes.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(folder / "loss.png", dpi=90)
@@ -36,13 +38,15 @@ def write_loss(rows: Sequence[Mapping[str, float]], folder: Path) -> None:
 def write_card(
     folder: Path,
     model: ModelConfig,
-    training: TrainConfig,
+    phases: Sequence[TrainConfig],
     rows: Sequence[Mapping[str, float]],
     codec_db: float,
+    note: str = "",
 ) -> None:
     """Write README.md: what the weights are, how they were made, on what and for how long."""
-    last = rows[-SMOOTHING:]
-    losses = ", ".join(f"{name} {np.nanmean([row[name] for row in last]):.4f}" for name in list(rows[0])[2:])
+    last, names = rows[-SMOOTHING:], list(rows[0])[3:]
+    losses = ", ".join(f"{name} {np.nanmean([row[name] for row in last]):.4f}" for name in names)
+    training = "\n".join(f"- phase {n + 1}: {_listed(asdict(phase))}" for n, phase in enumerate(phases))
     text = f"""# The toy's weights
 
 | file | what it is |
@@ -54,13 +58,23 @@ def write_card(
 
 Made by `make toy`. The world is painted by `generator/toy/world.py`; no outside data took part.
 
-- machine: {processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}
-- transformer: {rows[-1]["step"]:.0f} steps in {rows[-1]["seconds"] / 60:.0f} minutes; last {SMOOTHING}:
+- machine: {processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}{note}
+- transformer: {rows[-1]["step"]:.0f} steps in {elapsed(rows)[-1] / 60:.0f} minutes; last {SMOOTHING}:
   {losses}
 - model: {_listed(asdict(model))}
-- training: {_listed(asdict(training))}
+{training}
 """
     (folder / "README.md").write_text(text)
+
+
+def elapsed(rows: Sequence[Mapping[str, float]]) -> np.ndarray:
+    """Seconds since the start of the first phase, for each row."""
+    clock = np.array([row["seconds"] for row in rows])
+    new_phase = np.flatnonzero(np.diff([row["phase"] for row in rows])) + 1
+    spent = np.zeros_like(clock)
+    for start in new_phase:
+        spent[start:] += clock[start - 1]
+    return clock + spent
 
 
 def processor() -> str:
@@ -81,4 +95,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def _listed(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+    return ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
+    )

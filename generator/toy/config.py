@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -27,11 +27,11 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Training of the toy transformer."""
+    """One phase of the training of the toy transformer."""
 
     seed: int = 0
     hours: float = 1.27
-    """Wall time of the whole run; the learning-rate schedule follows the clock."""
+    """Wall time of the phase; its learning-rate schedule follows the clock."""
     worlds: int = 3000
     world_cells: int = 64
     """Number and length in cells of the panoramas that clips are cut from."""
@@ -48,12 +48,12 @@ class TrainConfig:
     other_lr: float = 2e-3
     """AdamW, for everything else."""
     warmup: float = 0.02
-    """Share of the run in which the learning rate rises linearly; then it falls linearly."""
+    """Share of the phase in which the learning rate rises linearly; then it falls linearly."""
     ema_decay: float = 0.998
     context_noise: float = 0.15
     """Largest standard deviation of the noise on clean context latents."""
     own_context_from: float = 0.6
-    """Share of the run after which contexts hold the model's own estimates."""
+    """Share of the phase after which contexts hold the model's own estimates."""
     method_shares: tuple[tuple[str, float], ...] = (
         ("longlive_rag", 0.8),
         ("relative", 0.1),
@@ -66,3 +66,34 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if abs(sum(share for _, share in self.method_shares) - 1) > 1e-6:
             raise ValueError(f"method_shares must sum to 1, got {self.method_shares}")
+
+
+def phases(seed: int, hours: float) -> tuple[TrainConfig, ...]:
+    """The whole training: everything at first, then twice more on new worlds, mostly recalling.
+
+    The later phases restart the learning rate, lean to high noise, where new columns are decided,
+    and keep contexts clean: without them retrieved places come back for two blocks and then drift.
+    """
+    first = TrainConfig(seed=seed)
+    recalling = replace(
+        first,
+        worlds=1200,
+        clips=5,
+        starts=3,
+        sigma_shift=7.0,
+        matrix_lr=0.01,
+        other_lr=1e-3,
+        warmup=0.05,
+        own_context_from=2.0,
+        method_shares=(("longlive_rag", 0.9), ("relative", 0.05), ("native", 0.05)),
+    )
+    shares = (first.hours, 0.2, 0.36)
+    configs = (first, replace(recalling, seed=seed + 7), replace(recalling, seed=seed + 8))
+    return tuple(
+        replace(config, hours=hours * share / sum(shares))
+        for config, share in zip(configs, shares, strict=True)
+    )
+
+
+HOURS = 1.83
+"""Of all phases together."""

@@ -25,7 +25,9 @@ def save_bf16(model: WanTransformer3DModel, state: dict[str, Tensor], folder: Pa
     """Write `state` in diffusers' folder format, weights in bf16."""
     copy = WanTransformer3DModel.from_config(model.config)
     copy.load_state_dict(state)
-    copy.to(torch.bfloat16).save_pretrained(folder)
+    for parameter in copy.parameters():
+        parameter.data = parameter.data.bfloat16()
+    copy.save_pretrained(folder)
 
 
 class Ema:
@@ -43,13 +45,11 @@ class Ema:
             self.state[name].lerp_(value, weight)
 
 
-def optimizers(
-    model: WanTransformer3DModel, matrix_lr: float, other_lr: float
-) -> tuple[torch.optim.Optimizer, ...]:
-    """Muon for the matrices of the blocks, AdamW for the rest."""
+def optimizers(model: WanTransformer3DModel) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon for the matrices of the blocks, AdamW for the rest; rates are set at every step."""
     matrices = {id(p): p for p in model.blocks.parameters() if p.ndim == 2}
     others = [p for p in model.parameters() if id(p) not in matrices]
     return (
-        torch.optim.Muon(list(matrices.values()), lr=matrix_lr, weight_decay=0.01),
-        torch.optim.AdamW(others, lr=other_lr, betas=(0.9, 0.98), weight_decay=0.0),
+        torch.optim.Muon(list(matrices.values()), weight_decay=0.01),
+        torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0),
     )

@@ -20,10 +20,9 @@ from generator.toy.context import CONTEXT_FRAMES, WINDOW, layout
 from generator.toy.prompts import BLOCK_FRAMES
 
 GUARD = 5
-SIGMAS = (1.0, 0.97, 0.94, 0.91, 0.88, 0.84, 0.8, 0.74, 0.66, 0.52, 0.3, 0.1)
-"""Noise levels of the passes: dense where a token decides what it will show, since the model is not
-distilled and re-noising with fewer passes washes new columns out."""
-
+SIGMAS = (1, 0.973, 0.945, 0.918, 0.891, 0.864, 0.836, 0.809, 0.782, 0.755, 0.727, 0.7, 0.55, 0.4, 0.22, 0.1)
+"""Noise levels of the passes. The model is not distilled: new columns are decided, one after the
+other, at high noise. 16 passes recall the most; 12 run a quarter faster and look as good."""
 
 Retrieve = Callable[[Tensor, int], list[np.ndarray]]
 """(latents so far [V, t, 16, 8, 8], t) -> frames for the block at t, one array per video."""

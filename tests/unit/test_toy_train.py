@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from generator.toy.card import elapsed
+from generator.toy.codec import ToyCodec
+from generator.toy.config import WEIGHTS, ModelConfig, TrainConfig, phases
+from generator.toy.objective import sample_sigmas
+from generator.toy.train import Trainer
+
+TINY = {"worlds": 2, "world_cells": 24, "clips": 1, "clip_blocks": 5, "starts": 1, "compile": False}
+SECONDS = 1 / 3600
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return ToyCodec.load(WEIGHTS / "codec.safetensors")
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype")
+def test_training_runs_through_its_phases_and_resumes(codec, tmp_path):
+    configs = [TrainConfig(**TINY, hours=SECONDS, own_context_from=from_start) for from_start in (0.0, 2.0)]
+    small = ModelConfig(num_layers=1)
+    trainer = Trainer(configs, small, codec)
+    trainer.train_phase(tmp_path, Console(quiet=True))
+    resumed = Trainer(configs, small, codec)
+    assert resumed.resume(tmp_path)
+    assert (resumed.phase, resumed.step, resumed.rows) == (1, trainer.step, trainer.rows)
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], value), name
+    resumed.train_phase(tmp_path, Console(quiet=True))
+    assert resumed.progress >= 1
+    assert resumed.step > trainer.step
+    assert (tmp_path / "transformer" / "config.json").exists()
+    assert (tmp_path / "loss.png").exists()
+    assert (np.diff(elapsed(resumed.rows)) > 0).all()
+
+
+def test_elapsed_adds_up_the_phases():
+    rows = [{"phase": n // 2, "seconds": 10.0 * (n % 2 + 1)} for n in range(6)]
+    assert elapsed(rows).tolist() == [10, 20, 30, 40, 50, 60]
+
+
+def test_phases_share_the_hours_and_end_on_recalling():
+    first, *later = phases(seed=3, hours=2.0)
+    assert first.seed == 3
+    assert sum(phase.hours for phase in (first, *later)) == pytest.approx(2.0)
+    assert all(dict(phase.method_shares)["longlive_rag"] == 0.9 for phase in later)
+
+
+def test_noise_levels_lean_high_and_reach_pure_noise():
+    sigmas = sample_sigmas(1000, shift=5.0)
+    assert sigmas.min() > 0
+    assert sigmas.max() == 1
+    assert 0.08 < (sigmas == 1).float().mean() < 0.12
+    assert sigmas.median() > 0.8
+
+
+def test_shares_that_do_not_sum_to_one_are_refused():
+    with pytest.raises(ValueError, match="sum to 1"):
+        TrainConfig(method_shares=(("longlive_rag", 0.5),))

@@ -62,7 +62,7 @@ def markdown(runs: Mapping[tuple[int, int], Mapping[str, Seconds]]) -> str:
     copied, read = copy_rate(), read_rate()
     lines = [
         f"Machine: {machine()}. One thread copies {copied / 1e9:.1f} GB/s and reads {read / 1e9:.1f} GB/s. "
-        f"{time.strftime('%Y-%m-%d')}.",
+        f"{time.strftime('%Y-%m-%d')}, `make bench`.",
         "",
         "Milliseconds, p50 / p99 over all generators of a row. `numpy`: preallocated arrays in the",
         "generator's own process, nothing kept, latents in a ring of 480. `engine`: the memory embedded in",

@@ -34,7 +34,7 @@ def test_training_runs_through_its_phases_and_resumes(codec, tmp_path):
     assert resumed.step > trainer.step
     assert (tmp_path / "transformer" / "config.json").exists()
     assert (tmp_path / "loss.png").exists()
-    assert (np.diff(elapsed(resumed.rows)) > 0).all()
+    assert (np.diff(elapsed(resumed.rows)) >= 0).all()
 
 
 def test_elapsed_adds_up_the_phases():

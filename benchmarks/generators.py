@@ -15,7 +15,8 @@ from benchmarks.numpy_memory import NumpyMemory
 from benchmarks.workload import LATENT_BYTES, K, Step, Workload
 from memory_service.client import MemoryClient
 from memory_service.engine import MemoryEngine
-from memory_service.types import LATENT, Memory, Query, VideoKey
+from memory_service.memory import Memory
+from memory_service.types import LATENT, Query, VideoKey
 
 VERBS = ("append", "search", "fetch", "advance")
 

@@ -32,7 +32,8 @@ from generator.report.style import method_title
 from generator.rollout import RolledBlock, RolloutConfig, rollout
 from generator.video import VideoWriter
 from memory_service.errors import NotFound
-from memory_service.types import Memory, VideoKey, VideoSpec
+from memory_service.memory import Memory
+from memory_service.types import VideoKey, VideoSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from encoder.model import Encoder
 from generator.errors import HistoryNotEmptyError
-from memory_service.types import LATENT, Block, Handle, Hit, Memory, Query, VideoKey, VideoSpec
+from memory_service.memory import Memory
+from memory_service.types import LATENT, Block, Handle, Hit, Query, VideoKey, VideoSpec
 
 DTYPE_NAMES = {torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float32: "float32"}
 

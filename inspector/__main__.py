@@ -14,7 +14,8 @@ from rich.console import Console
 from inspector import connect, tables
 from inspector.layout import Layout
 from memory_service.errors import ServiceError
-from memory_service.types import Embeddings, Handle, Memory, VideoInfo, VideoKey
+from memory_service.memory import Memory
+from memory_service.types import Embeddings, Handle, VideoInfo, VideoKey
 
 FETCH_FRAMES = 64
 """Handles per fetch of embeddings: a bounded message, however long the video."""

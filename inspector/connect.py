@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from memory_service.types import Memory
+from memory_service.memory import Memory
 
 
 def service(address: str) -> Memory:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from memory_service.errors import InvalidArgument
-from memory_service.types import Memory, Retrieval, VideoInfo, VideoKey
+from memory_service.memory import Memory
+from memory_service.types import Retrieval, VideoInfo, VideoKey
 
 Row = Mapping[str, Any]
 

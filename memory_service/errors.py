@@ -6,8 +6,15 @@
     |- AlreadyExists         same name or frame, other content                 ALREADY_EXISTS
     |- OutOfOrder            a block does not start where the video ends         OUT_OF_RANGE
     |- Fenced                the writer's epoch is over                               ABORTED
-    |- TooLarge              a size limit or quota is exceeded             RESOURCE_EXHAUSTED
+    |- Sealed                the video takes no more frames                FAILED_PRECONDITION
+    |- NotEmpty              the pool still has videos                     FAILED_PRECONDITION
     |- Busy                  the data directory belongs to another process FAILED_PRECONDITION
+    |- TooLarge              the request exceeds a limit, and always will   RESOURCE_EXHAUSTED
+    |- Exhausted             a quota or the disk is used up                 RESOURCE_EXHAUSTED
+    |- Overloaded            too much at once; trying again helps           RESOURCE_EXHAUSTED
+    |- Unauthenticated       no token, or an unknown one                       UNAUTHENTICATED
+    |- PermissionDenied      the token does not give the right               PERMISSION_DENIED
+    |- Cancelled             the caller is gone                                      CANCELLED
     |- DataLoss              stored bytes fail their checksum                       DATA_LOSS
     |- Unavailable           the service cannot be reached                        UNAVAILABLE
     |- DeadlineExceeded      no answer in time                              DEADLINE_EXCEEDED
@@ -74,8 +81,43 @@ class Fenced(ServiceError):
     """The epoch that the writer holds is over: the video was truncated or created anew."""
 
 
+class Sealed(ServiceError):
+    """The video is sealed: it takes no more frames and cannot be truncated."""
+
+
+class NotEmpty(ServiceError):
+    """The pool still has videos, and they were not to be dropped with it."""
+
+
 class TooLarge(ServiceError):
-    """A message, block or batch exceeds a limit of the service."""
+    """A message, block or batch exceeds a limit of the service; the same request always will."""
+
+
+class Exhausted(ServiceError):
+    """A quota or the disk is used up.
+
+    `details` of a quota: "used", "allowed", "unit" ("bytes" or "videos").
+    """
+
+
+class Overloaded(ServiceError):
+    """Too much at once; nothing was done. `retry_after_ms` says when trying again may help."""
+
+    @property
+    def retry_after_ms(self) -> int:
+        return int(self.details["retry_after_ms"])
+
+
+class Unauthenticated(ServiceError):
+    """The call carries no token, or one that the server does not know."""
+
+
+class PermissionDenied(ServiceError):
+    """The token does not give the right that the call needs; `details` "right" and "pool" name it."""
+
+
+class Cancelled(ServiceError):
+    """The caller is gone or took the call back; it stopped at a safe point."""
 
 
 class Busy(ServiceError):

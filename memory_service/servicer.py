@@ -12,8 +12,9 @@ from google.protobuf.message import Message
 from memory_service import bulk, wire
 from memory_service.errors import InvalidArgument, TooLarge, Unavailable
 from memory_service.limits import Limits
+from memory_service.memory import Memory
 from memory_service.paging import fill, position, rows_wanted
-from memory_service.types import Handle, Memory
+from memory_service.types import Handle
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.v1.memory_pb2_grpc import MemoryServiceServicer
 from memory_service.validate import check_id

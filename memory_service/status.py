@@ -23,16 +23,24 @@ CODES: dict[type[ServiceError], grpc.StatusCode] = {
     errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
     errors.OutOfOrder: grpc.StatusCode.OUT_OF_RANGE,
     errors.Fenced: grpc.StatusCode.ABORTED,
-    errors.TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Busy: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Sealed: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.NotEmpty: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.TooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    errors.Cancelled: grpc.StatusCode.CANCELLED,
     errors.DataLoss: grpc.StatusCode.DATA_LOSS,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Internal: grpc.StatusCode.INTERNAL,
 }
-"""Every ServiceError and its status; one class per code, so the table reads both ways."""
+"""Every ServiceError and its status."""
 
-_CLASSES = {code: cls for cls, code in CODES.items()}
+_CLASSES = {code: cls for cls, code in reversed(CODES.items())}
+"""What a status without ErrorInfo stands for: the first class of its code in `CODES`."""
 
 _OVERLOADED = "Concurrent RPC limit exceeded"
 """What gRPC's own refusal of one call too many says; RESOURCE_EXHAUSTED, though trying again helps."""

@@ -1,4 +1,4 @@
-"""The values and the one protocol that generators, client and engine share.
+"""The values that generators, client and engine share.
 
 Shapes: D embedding dimension, n frames of a block, k hits of a query. Spans are half-open and count latent
 frames. Payloads are opaque bytes: the memory never interprets a latent.
@@ -6,7 +6,8 @@ frames. Payloads are opaque bytes: the memory never interprets a latent.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from enum import StrEnum
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,8 @@ class VideoSpec:
     latent_shape: tuple[int, ...]
     encoder_id: str
     metadata: Mapping[str, str] = field(default_factory=dict)
+    named_dims: Mapping[str, int] = field(default_factory=dict)
+    """Further embeddings that every frame carries, by name, and their dimensions, e.g. {"text": 768}."""
 
     @property
     def latent_bytes(self) -> int:
@@ -83,13 +86,61 @@ class VideoState:
 
 
 @dataclass(frozen=True, slots=True)
+class Parent:
+    """Where a fork comes from: frames [0, length) of `key` as they were in `epoch`. It may be gone by now."""
+
+    key: VideoKey
+    epoch: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """A video, its spec and its state. `created_unix_ms` is wall-clock time."""
+    """A video, its spec and its state. `created_unix_ms` is wall-clock time.
+
+    `sealed`: it takes no more frames. `num_bytes`: its records on disk, without what it shares with `parent`.
+    """
 
     key: VideoKey
     spec: VideoSpec
     state: VideoState
     created_unix_ms: int
+    parent: Parent | None = None
+    sealed: bool = False
+    num_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """What a pool allows; 0 is no limit of its own.
+
+    `max_bytes` counts records on disk, what forks share once. A video that no verb and no heartbeat has
+    named for `ttl_ms` on the steady clock of a running server is dropped, with an event; a restart gives
+    every video its full time again.
+    """
+
+    max_bytes: int = 0
+    max_videos: int = 0
+    ttl_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUsage:
+    """What a pool uses: records on disk, videos, those that are open, and the bytes of their indexes."""
+
+    num_bytes: int
+    num_videos: int
+    hot_videos: int
+    index_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolInfo:
+    """A pool, its spec and its usage."""
+
+    pool: str
+    spec: PoolSpec
+    usage: PoolUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +148,77 @@ class Block:
     """Consecutive latent frames `[start, start + n)` with their embeddings and parts.
 
     `embeddings` is float32 [n, D], finite, no row zero. `parts` maps a part's name to n payloads, one per
-    frame; the part "latent" is required and each of its payloads is `spec.latent_bytes` long.
+    frame; the part "latent" is required and each of its payloads is `spec.latent_bytes` long. `named` has
+    float32 [n, named_dims[name]] for exactly the names of the spec. `metadata` and `unix_ms` hold for every
+    frame of the block and can be filtered by; `unix_ms` 0 is the time at which the block is kept.
     """
 
     start: int
     embeddings: Embeddings
     parts: Mapping[str, Sequence[Buffer]]
+    named: Mapping[str, Embeddings] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    unix_ms: int = 0
 
     @property
     def span(self) -> Span:
         return Span(self.start, self.start + len(self.embeddings))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How candidates become hits; without any field set, the k best.
+
+    `min_gap_frames`: chosen frames of one video lie so far apart, greedily from the best. `mmr_lambda` in
+    [0, 1]: maximal marginal relevance. `min_score`: candidates below it are not chosen. `pinned_frames` of
+    the video itself are chosen whatever their score, first and in this order, and take at most `max_pinned`
+    of the k hits (None: as many as there are). `memory_service.select` has the formulas.
+    """
+
+    min_gap_frames: int = 0
+    mmr_lambda: float | None = None
+    min_score: float | None = None
+    pinned_frames: tuple[int, ...] = ()
+    max_pinned: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which frames may be candidates: `metadata` equal for each key, unix_ms in [after, before)."""
+
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    after_unix_ms: int | None = None
+    before_unix_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One further term of a score: `weight` times the cosine of `embedding` and the frame's one of that name.
+    """
+
+    name: str
+    embedding: Embeddings
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeVideo:
+    """One video of a scope; `eligible` None is the query's."""
+
+    key: VideoKey
+    eligible: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where to search: these `videos` and no others, or, with `pool`, every video of the pool.
+
+    All have the embedding dimension and encoder of the video that is asked; with `pool` others are passed
+    over.
+    """
+
+    videos: tuple[ScopeVideo, ...] = ()
+    pool: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,21 +227,30 @@ class Query:
 
     Exactly one of `embedding` (float32 [D], finite, not zero) and `frame` (a kept frame whose embedding is
     the query) is given; in `advance` neither means the last frame of the appended block. Hits come from
-    `eligible`, which may reach past the end of the video.
+    `eligible`, which may reach past the end of the video, and pass `filter`. The score is
+    `weight` * cosine(query, embedding) plus the weighted cosines of `terms`.
     """
 
     k: int
     eligible: Span
     embedding: Embeddings | None = None
     frame: int | None = None
+    policy: Policy = Policy()
+    filter: Filter = Filter()
+    terms: tuple[Term, ...] = ()
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One retrieved frame. `score` is the cosine of query and stored embedding, higher is nearer."""
+    """One retrieved frame. `score` is the cosine of query and stored embedding, higher is nearer.
+
+    With terms it is the weighted sum. `pinned`: chosen because the policy pins it.
+    """
 
     handle: Handle
     score: float
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +276,9 @@ class Frame:
     handle: Handle
     embedding: Embeddings
     parts: Mapping[str, Buffer]
+    named: Mapping[str, Embeddings] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    unix_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +308,54 @@ class Retrieval:
     scores: tuple[float, ...]
     search_us: int
     unix_ms: int
+    videos: tuple[VideoKey, ...] = ()
+    """The video of each frame, where the scope was wider than one video."""
+    num_candidates: int = 0
+    """Frames that were eligible and passed the filter."""
+    runner_up_frames: tuple[int, ...] = ()
+    runner_up_scores: tuple[float, ...] = ()
+    """The best candidates that were not chosen, a few: what it was close to."""
+
+
+class EventKind(StrEnum):
+    """What can happen to a video."""
+
+    WATCHING = "watching"
+    CREATED = "created"
+    APPENDED = "appended"
+    RETRIEVED = "retrieved"
+    FORKED = "forked"
+    TRUNCATED = "truncated"
+    SEALED = "sealed"
+    IMPORTED = "imported"
+    DROPPED = "dropped"
+    EXPIRED = "expired"
+    FENCED = "fenced"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened. WATCHING comes first and LOST stands for `lost` events that were dropped.
+
+    `state` is the state after it, where the video still is; `retrieval` comes with RETRIEVED.
+    """
+
+    kind: EventKind
+    unix_ms: int
+    key: VideoKey | None = None
+    state: VideoState | None = None
+    retrieval: Retrieval | None = None
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What is serving: version, index in use, limits, and what is open."""
+    """What is serving: version, index in use, limits, and what is open and used; 0 is no limit.
+
+    `local_path`: payloads may be handed over through files. `durability`: what an append without `sync` waits
+    for, "sync", "group" or "none".
+    """
 
     version: str
     index: str
@@ -197,72 +364,12 @@ class ServerInfo:
     max_queries: int
     hot_videos: int
     uptime_s: float
-
-
-class Memory(Protocol):
-    """The verbs of the memory. `MemoryEngine` runs them in process, `MemoryClient` over gRPC.
-
-    Both are safe for concurrent use by threads and raise only `memory_service.errors.ServiceError`.
-    """
-
-    def create_video(self, key: VideoKey, spec: VideoSpec) -> VideoInfo:
-        """Create a video. The same spec again gives the video that is there.
-
-        Raises AlreadyExists when the video is there with another spec, InvalidArgument on a bad id or spec.
-        """
-
-    def get_video(self, key: VideoKey) -> VideoInfo:
-        """Raises NotFound."""
-
-    def list_videos(self, pool: str) -> Sequence[VideoInfo]:
-        """All videos of a pool, by name; a pool without videos is empty."""
-
-    def drop_video(self, key: VideoKey) -> None:
-        """Forget a video and all its frames; its handles are stale from now on. Raises NotFound."""
-
-    def append(
-        self, key: VideoKey, block: Block, *, epoch: int | None = None, sync: bool = False
-    ) -> Appended:
-        """Append one block, exactly once and in order.
-
-        When this returns, the block survives a crash of the serving process; with `sync` also a loss of
-        power. The same block again is a duplicate and changes nothing. `epoch` fences: the call fails when
-        the video has moved on to another. Raises OutOfOrder on a gap, AlreadyExists where other bytes hold
-        these frames, Fenced, NotFound, InvalidArgument, TooLarge.
-        """
-
-    def search(self, key: VideoKey, queries: Sequence[Query], *, log: bool = True) -> Found:
-        """The k nearest eligible frames of each query; sees everything appended before.
-
-        `log` writes each retrieval to the video's log. Raises NotFound, InvalidArgument, TooLarge.
-        """
-
-    def fetch(self, handles: Sequence[Handle], parts: Sequence[str] = ()) -> Sequence[Frame]:
-        """Payloads in the order of the handles, checksums verified. Empty `parts` means all parts.
-
-        Raises NotFound for a stale or unknown handle or a part that the frame lacks, DataLoss.
-        """
-
-    def advance(
-        self,
-        key: VideoKey,
-        block: Block,
-        query: Query,
-        *,
-        known: Sequence[Handle] = (),
-        epoch: int | None = None,
-        sync: bool = False,
-    ) -> Advanced:
-        """Append `block`, then search for the next one: the hot path, one round trip per block.
-
-        `known` are the handles whose payload the caller already holds. Raises what append and search raise.
-        """
-
-    def retrievals(self, key: VideoKey) -> Sequence[Retrieval]:
-        """The retrieval log of a video, oldest first. Raises NotFound."""
-
-    def info(self) -> ServerInfo:
-        """What is serving, and its limits."""
-
-    def close(self) -> None:
-        """Make everything durable and release all resources; idempotent."""
+    max_hits: int = 0
+    local_path: bool = False
+    durability: str = "group"
+    num_bytes: int = 0
+    max_bytes: int = 0
+    num_videos: int = 0
+    max_videos: int = 0
+    index_bytes: int = 0
+    max_index_bytes: int = 0

@@ -4,17 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from memory_service.types import (
-    Block,
-    Embeddings,
-    Handle,
-    Memory,
-    Query,
-    Span,
-    VideoKey,
-    VideoSpec,
-    VideoState,
-)
+from memory_service.memory import Memory
+from memory_service.types import Block, Embeddings, Handle, Query, Span, VideoKey, VideoSpec, VideoState
 
 DIM = 8
 KEY = VideoKey("pool", "video")

@@ -47,7 +47,12 @@ WIRE_SIDE = frozenset(
 )
 """Modules of the service that may know gRPC and proto; the engine and all below it may not."""
 
-MEMORY_FOR_GENERATOR = {"memory_service", "memory_service.types", "memory_service.errors"}
+MEMORY_FOR_GENERATOR = {
+    "memory_service",
+    "memory_service.types",
+    "memory_service.errors",
+    "memory_service.memory",
+}
 """What of the service the generator may see; one file more builds the client."""
 
 GENERATOR_ROOTS = {"generator/connect.py"}

@@ -17,7 +17,8 @@ from generator.kv_cache import HostTier
 from generator.noise import SeededNoise
 from generator.rollout import RolledBlock, RolloutConfig, rollout
 from generator.text import PromptTrack
-from memory_service.types import Memory, VideoKey
+from memory_service.memory import Memory
+from memory_service.types import VideoKey
 
 TINY = {
     "num_attention_heads": 2,

@@ -38,7 +38,8 @@ from generator.rollout import rollout
 from generator.toy import prompts
 from generator.toy.config import WEIGHTS
 from generator.toy.world import VIEW_CELLS, paint
-from memory_service.types import Memory, VideoKey
+from memory_service.memory import Memory
+from memory_service.types import VideoKey
 
 SCENES = (
     "a summer village at noon with mountains",

@@ -29,16 +29,20 @@ class MemoryServiceStub:
     """Reverie's memory: one append-only history of latent frames per video, searched by embedding.
 
     Nouns
-    pool     A namespace of videos; the unit of access control and quota.
+    pool     A namespace of videos; the unit of access control, quota and lifetime. Creating a video in a pool
+    that is not there creates the pool with the server's default spec.
     video    One history, the partition key. It fixes the embedding dimension, the latent's dtype and shape,
     and the encoder whose embeddings it holds; frames that do not fit are refused.
     frame    One latent frame: an embedding and named parts, of which "latent" is required. Frames are
     numbered 0, 1, 2, ... without gaps and never change.
     block    Consecutive frames that are appended together; the unit of atomicity.
-    handle   (pool, video, epoch, frame). Stable while the frame lives. A stale handle gives NOT_FOUND,
-    never another frame's bytes.
-    epoch    One life of a video. Dropping and creating anew starts another; an append that names an
-    epoch which is over is refused (ABORTED).
+    handle   (pool, video, epoch, frame), where `epoch` is the one in which the frame was appended. Stable while the
+    frame lives, also through a truncation that keeps it. A stale handle gives NOT_FOUND, never another
+    frame's bytes.
+    epoch    A random number that names one stretch of a video's life. Truncating, or dropping and creating anew, starts
+    another; a write that names an epoch which is over is refused (ABORTED).
+    fork     A video that shares frames [0, n) of its parent without copying them. The frames it shares carry
+    the fork's own first epoch in their handles. Dropping the parent leaves the fork whole.
 
     Conventions
     Ids are 1 to 128 characters of [A-Za-z0-9._-] and start with a letter or digit.
@@ -49,15 +53,22 @@ class MemoryServiceStub:
     Every error carries a google.rpc.ErrorInfo, domain "memory.reverie": `reason` names the error class,
     metadata "field" the offending field in this file's spelling, "expected" what would be accepted.
     INVALID_ARGUMENT     a field cannot be right (NaN, dimension, dtype, size, k, span, id)
-    NOT_FOUND            unknown video; unknown or stale handle; unknown part
-    ALREADY_EXISTS       the video or the frames exist with other content
+    NOT_FOUND            unknown pool or video; unknown or stale handle; unknown part
+    ALREADY_EXISTS       the pool, the video or the frames exist with other content
     OUT_OF_RANGE         a block starts past the video's end; metadata "expected_start" has the frame number
     ABORTED              the epoch named by the writer is over
-    RESOURCE_EXHAUSTED   a size limit is exceeded
+    FAILED_PRECONDITION  SEALED: the video takes no more frames; NOT_EMPTY: the pool still has videos
+    RESOURCE_EXHAUSTED   TOO_LARGE: this request exceeds a limit, and always will;
+    EXHAUSTED: a quota or the disk is used up, metadata "used", "allowed" and "unit" (bytes, videos);
+    OVERLOADED: too much at once, nothing was done; a google.rpc.RetryInfo says when to try again,
+    and so does metadata "retry_after_ms"
+    UNAUTHENTICATED      no token, or one that the server does not know
+    PERMISSION_DENIED    the token does not give the right in this pool; metadata "right" names it
     DATA_LOSS            stored bytes fail their checksum
-    UNAVAILABLE          the server cannot do it now (too many Fetch streams, storage that fails); try again
+    UNAVAILABLE          the server cannot do it now (draining, storage that fails); try again
     Whatever fails changes nothing, with one exception: Advance reports DATA_LOSS of a stored payload after its
     append took place, and a retry of it is a duplicate.
+    A call whose caller is gone or whose deadline is over stops at the next safe point; a write that has begun is finished.
     Some statuses may come from gRPC itself, without ErrorInfo: RESOURCE_EXHAUSTED for a message that exceeds the
     limit by more than 1 MiB and for one call too many, UNAVAILABLE where no server answers or one ends, DEADLINE_EXCEEDED,
     CANCELLED, UNIMPLEMENTED.
@@ -66,7 +77,15 @@ class MemoryServiceStub:
     The answer to an append means kept: the block survives a crash of the server (kill -9) from that moment.
     VideoState.durable is the watermark of frames that also survive a loss of power; a background commit moves it within
     about 100 ms. A client that must not lose a frame to a power cut keeps its blocks until the watermark has
-    passed them, or asks for `sync`.
+    passed them, or asks for `sync`. Creating, forking, truncating, sealing, importing and dropping are durable when
+    they are answered.
+
+    Access
+    Where the server has tokens, a call carries `authorization: Bearer TOKEN` in its metadata. A token gives rights in
+    pools: `read` (GetPool, GetVideo, ListVideos, Search, Fetch, ListRetrievals, Watch, ExportVideo), `write` (CreateVideo, Append,
+    AppendStream, Advance, ForkVideo, TruncateVideo, SealVideo, ImportVideo, Heartbeat; Advance, and ForkVideo for its
+    parent, need `read` too), `admin` (DropVideo, CreatePool, UpdatePool, DropPool; on every pool: OpenLocal).
+    ListPools shows the pools in which the caller has a right. ServerInfo, health and reflection need any valid token.
     """
 
     def __init__(self, channel):
@@ -75,6 +94,31 @@ class MemoryServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.CreatePool = channel.unary_unary(
+                '/memory_service.v1.MemoryService/CreatePool',
+                request_serializer=memory__service_dot_v1_dot_memory__pb2.CreatePoolRequest.SerializeToString,
+                response_deserializer=memory__service_dot_v1_dot_memory__pb2.CreatePoolResponse.FromString,
+                _registered_method=True)
+        self.GetPool = channel.unary_unary(
+                '/memory_service.v1.MemoryService/GetPool',
+                request_serializer=memory__service_dot_v1_dot_memory__pb2.GetPoolRequest.SerializeToString,
+                response_deserializer=memory__service_dot_v1_dot_memory__pb2.GetPoolResponse.FromString,
+                _registered_method=True)
+        self.ListPools = channel.unary_unary(
+                '/memory_service.v1.MemoryService/ListPools',
+                request_serializer=memory__service_dot_v1_dot_memory__pb2.ListPoolsRequest.SerializeToString,
+                response_deserializer=memory__service_dot_v1_dot_memory__pb2.ListPoolsResponse.FromString,
+                _registered_method=True)
+        self.UpdatePool = channel.unary_unary(
+                '/memory_service.v1.MemoryService/UpdatePool',
+                request_serializer=memory__service_dot_v1_dot_memory__pb2.UpdatePoolRequest.SerializeToString,
+                response_deserializer=memory__service_dot_v1_dot_memory__pb2.UpdatePoolResponse.FromString,
+                _registered_method=True)
+        self.DropPool = channel.unary_unary(
+                '/memory_service.v1.MemoryService/DropPool',
+                request_serializer=memory__service_dot_v1_dot_memory__pb2.DropPoolRequest.SerializeToString,
+                response_deserializer=memory__service_dot_v1_dot_memory__pb2.DropPoolResponse.FromString,
+                _registered_method=True)
         self.CreateVideo = channel.unary_unary(
                 '/memory_service.v1.MemoryService/CreateVideo',
                 request_serializer=memory__service_dot_v1_dot_memory__pb2.CreateVideoRequest.SerializeToString,
@@ -115,6 +159,51 @@ class MemoryServiceStub:
                 request_serializer=memory__service_dot_v1_dot_memory__pb2.AdvanceRequest.SerializeToString,
                 response_deserializer=memory__service_dot_v1_dot_memory__pb2.AdvanceResponse.FromString,
                 _registered_method=True)
+        self.AppendStream = channel.stream_stream(
+                '/memory_service.v1.MemoryService/AppendStream',
+                request_serializer=memory__service_dot_v1_dot_memory__pb2.AppendStreamRequest.SerializeToString,
+                response_deserializer=memory__service_dot_v1_dot_memory__pb2.AppendStreamResponse.FromString,
+                _registered_method=True)
+        self.ForkVideo = channel.unary_unary(
+                '/memory_service.v1.MemoryService/ForkVideo',
+                request_serializer=memory__service_dot_v1_dot_memory__pb2.ForkVideoRequest.SerializeToString,
+                response_deserializer=memory__service_dot_v1_dot_memory__pb2.ForkVideoResponse.FromString,
+                _registered_method=True)
+        self.TruncateVideo = channel.unary_unary(
+                '/memory_service.v1.MemoryService/TruncateVideo',
+                request_serializer=memory__service_dot_v1_dot_memory__pb2.TruncateVideoRequest.SerializeToString,
+                response_deserializer=memory__service_dot_v1_dot_memory__pb2.TruncateVideoResponse.FromString,
+                _registered_method=True)
+        self.SealVideo = channel.unary_unary(
+                '/memory_service.v1.MemoryService/SealVideo',
+                request_serializer=memory__service_dot_v1_dot_memory__pb2.SealVideoRequest.SerializeToString,
+                response_deserializer=memory__service_dot_v1_dot_memory__pb2.SealVideoResponse.FromString,
+                _registered_method=True)
+        self.Heartbeat = channel.unary_unary(
+                '/memory_service.v1.MemoryService/Heartbeat',
+                request_serializer=memory__service_dot_v1_dot_memory__pb2.HeartbeatRequest.SerializeToString,
+                response_deserializer=memory__service_dot_v1_dot_memory__pb2.HeartbeatResponse.FromString,
+                _registered_method=True)
+        self.ExportVideo = channel.unary_stream(
+                '/memory_service.v1.MemoryService/ExportVideo',
+                request_serializer=memory__service_dot_v1_dot_memory__pb2.ExportVideoRequest.SerializeToString,
+                response_deserializer=memory__service_dot_v1_dot_memory__pb2.ExportVideoResponse.FromString,
+                _registered_method=True)
+        self.ImportVideo = channel.stream_unary(
+                '/memory_service.v1.MemoryService/ImportVideo',
+                request_serializer=memory__service_dot_v1_dot_memory__pb2.ImportVideoRequest.SerializeToString,
+                response_deserializer=memory__service_dot_v1_dot_memory__pb2.ImportVideoResponse.FromString,
+                _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/memory_service.v1.MemoryService/Watch',
+                request_serializer=memory__service_dot_v1_dot_memory__pb2.WatchRequest.SerializeToString,
+                response_deserializer=memory__service_dot_v1_dot_memory__pb2.WatchResponse.FromString,
+                _registered_method=True)
+        self.OpenLocal = channel.unary_unary(
+                '/memory_service.v1.MemoryService/OpenLocal',
+                request_serializer=memory__service_dot_v1_dot_memory__pb2.OpenLocalRequest.SerializeToString,
+                response_deserializer=memory__service_dot_v1_dot_memory__pb2.OpenLocalResponse.FromString,
+                _registered_method=True)
         self.ListRetrievals = channel.unary_unary(
                 '/memory_service.v1.MemoryService/ListRetrievals',
                 request_serializer=memory__service_dot_v1_dot_memory__pb2.ListRetrievalsRequest.SerializeToString,
@@ -131,16 +220,20 @@ class MemoryServiceServicer:
     """Reverie's memory: one append-only history of latent frames per video, searched by embedding.
 
     Nouns
-    pool     A namespace of videos; the unit of access control and quota.
+    pool     A namespace of videos; the unit of access control, quota and lifetime. Creating a video in a pool
+    that is not there creates the pool with the server's default spec.
     video    One history, the partition key. It fixes the embedding dimension, the latent's dtype and shape,
     and the encoder whose embeddings it holds; frames that do not fit are refused.
     frame    One latent frame: an embedding and named parts, of which "latent" is required. Frames are
     numbered 0, 1, 2, ... without gaps and never change.
     block    Consecutive frames that are appended together; the unit of atomicity.
-    handle   (pool, video, epoch, frame). Stable while the frame lives. A stale handle gives NOT_FOUND,
-    never another frame's bytes.
-    epoch    One life of a video. Dropping and creating anew starts another; an append that names an
-    epoch which is over is refused (ABORTED).
+    handle   (pool, video, epoch, frame), where `epoch` is the one in which the frame was appended. Stable while the
+    frame lives, also through a truncation that keeps it. A stale handle gives NOT_FOUND, never another
+    frame's bytes.
+    epoch    A random number that names one stretch of a video's life. Truncating, or dropping and creating anew, starts
+    another; a write that names an epoch which is over is refused (ABORTED).
+    fork     A video that shares frames [0, n) of its parent without copying them. The frames it shares carry
+    the fork's own first epoch in their handles. Dropping the parent leaves the fork whole.
 
     Conventions
     Ids are 1 to 128 characters of [A-Za-z0-9._-] and start with a letter or digit.
@@ -151,15 +244,22 @@ class MemoryServiceServicer:
     Every error carries a google.rpc.ErrorInfo, domain "memory.reverie": `reason` names the error class,
     metadata "field" the offending field in this file's spelling, "expected" what would be accepted.
     INVALID_ARGUMENT     a field cannot be right (NaN, dimension, dtype, size, k, span, id)
-    NOT_FOUND            unknown video; unknown or stale handle; unknown part
-    ALREADY_EXISTS       the video or the frames exist with other content
+    NOT_FOUND            unknown pool or video; unknown or stale handle; unknown part
+    ALREADY_EXISTS       the pool, the video or the frames exist with other content
     OUT_OF_RANGE         a block starts past the video's end; metadata "expected_start" has the frame number
     ABORTED              the epoch named by the writer is over
-    RESOURCE_EXHAUSTED   a size limit is exceeded
+    FAILED_PRECONDITION  SEALED: the video takes no more frames; NOT_EMPTY: the pool still has videos
+    RESOURCE_EXHAUSTED   TOO_LARGE: this request exceeds a limit, and always will;
+    EXHAUSTED: a quota or the disk is used up, metadata "used", "allowed" and "unit" (bytes, videos);
+    OVERLOADED: too much at once, nothing was done; a google.rpc.RetryInfo says when to try again,
+    and so does metadata "retry_after_ms"
+    UNAUTHENTICATED      no token, or one that the server does not know
+    PERMISSION_DENIED    the token does not give the right in this pool; metadata "right" names it
     DATA_LOSS            stored bytes fail their checksum
-    UNAVAILABLE          the server cannot do it now (too many Fetch streams, storage that fails); try again
+    UNAVAILABLE          the server cannot do it now (draining, storage that fails); try again
     Whatever fails changes nothing, with one exception: Advance reports DATA_LOSS of a stored payload after its
     append took place, and a retry of it is a duplicate.
+    A call whose caller is gone or whose deadline is over stops at the next safe point; a write that has begun is finished.
     Some statuses may come from gRPC itself, without ErrorInfo: RESOURCE_EXHAUSTED for a message that exceeds the
     limit by more than 1 MiB and for one call too many, UNAVAILABLE where no server answers or one ends, DEADLINE_EXCEEDED,
     CANCELLED, UNIMPLEMENTED.
@@ -168,8 +268,51 @@ class MemoryServiceServicer:
     The answer to an append means kept: the block survives a crash of the server (kill -9) from that moment.
     VideoState.durable is the watermark of frames that also survive a loss of power; a background commit moves it within
     about 100 ms. A client that must not lose a frame to a power cut keeps its blocks until the watermark has
-    passed them, or asks for `sync`.
+    passed them, or asks for `sync`. Creating, forking, truncating, sealing, importing and dropping are durable when
+    they are answered.
+
+    Access
+    Where the server has tokens, a call carries `authorization: Bearer TOKEN` in its metadata. A token gives rights in
+    pools: `read` (GetPool, GetVideo, ListVideos, Search, Fetch, ListRetrievals, Watch, ExportVideo), `write` (CreateVideo, Append,
+    AppendStream, Advance, ForkVideo, TruncateVideo, SealVideo, ImportVideo, Heartbeat; Advance, and ForkVideo for its
+    parent, need `read` too), `admin` (DropVideo, CreatePool, UpdatePool, DropPool; on every pool: OpenLocal).
+    ListPools shows the pools in which the caller has a right. ServerInfo, health and reflection need any valid token.
     """
+
+    def CreatePool(self, request, context):
+        """Creates a pool. Creating it again with an equal spec returns the pool that is there, with another is ALREADY_EXISTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPool(self, request, context):
+        """One pool's spec and what it uses.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPools(self, request, context):
+        """The pools in order of their ids, page by page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdatePool(self, request, context):
+        """Replaces a pool's spec. A quota below what is used drops nothing: it only refuses more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropPool(self, request, context):
+        """Forgets a pool. One that still has videos is NOT_EMPTY unless `with_videos` is set: then they are dropped too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def CreateVideo(self, request, context):
         """Creates a video. Creating it again with an equal spec returns the video that is there, with another spec
@@ -234,8 +377,84 @@ class MemoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AppendStream(self, request_iterator, context):
+        """Blocks of one video, pipelined: the client need not wait for an answer before it sends the next block. Answers come
+        in the order of the blocks. `key` and `epoch` of the first request hold for the stream; later requests leave them out
+        or repeat them. The first error ends the stream: what was answered before is kept, what follows was not looked at. The
+        server reads the next block when it has kept the one before, so that gRPC's flow control holds back a fast sender.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForkVideo(self, request, context):
+        """A new video with frames [0, length) of its parent, copy-on-write: no payload is copied. `length` must be the end of a
+        block. Spec and encoder are the parent's. Forking again to the same key from the same parent, epoch and length returns
+        the fork that is there; a key that holds anything else is ALREADY_EXISTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TruncateVideo(self, request, context):
+        """Rolls a video back to its first `length` frames and starts a new epoch: writers of the old one are fenced, handles of
+        the frames that went are stale for ever. `length` may be any number of frames up to the video's. Safe to retry
+        when `epoch` is given: the same truncation again, with nothing written since, returns the same state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SealVideo(self, request, context):
+        """Ends a video's growth: it can be searched, fetched, forked, exported and dropped, but not appended to or truncated.
+        Sealing it again does nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Heartbeat(self, request, context):
+        """Keeps videos alive in pools with a time to live; so does every other call that names a video. Keys that are unknown come
+        back in `missing`, which is not an error: one heartbeat serves many videos.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportVideo(self, request, context):
+        """A video as one reel file, in chunks: self-contained whatever it was forked from, without what was truncated, verified
+        while it is read. Its log of retrievals goes along.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportVideo(self, request_iterator, context):
+        """A new video from a reel file in chunks. The first request has `key` and may say what is expected; the rest has `data`.
+        Everything is verified before the video appears, all or nothing. The epoch is a new one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request, context):
+        """What happens in a pool from now on. A reader that is too slow loses events, not the server its memory: an event LOST
+        says how many. The number of watchers is bounded (OVERLOADED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenLocal(self, request, context):
+        """On one host, in one trust domain, where the server allows it: how to hand over payloads through files instead of
+        messages. Clients that cannot open the files named here go on with messages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRetrievals(self, request, context):
-        """The log of retrievals of one video, oldest first, page by page: what was asked and what was chosen.
+        """The log of retrievals of one video, oldest first or newest first, page by page: what was asked and what was chosen.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -251,6 +470,31 @@ class MemoryServiceServicer:
 
 def add_MemoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'CreatePool': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePool,
+                    request_deserializer=memory__service_dot_v1_dot_memory__pb2.CreatePoolRequest.FromString,
+                    response_serializer=memory__service_dot_v1_dot_memory__pb2.CreatePoolResponse.SerializeToString,
+            ),
+            'GetPool': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPool,
+                    request_deserializer=memory__service_dot_v1_dot_memory__pb2.GetPoolRequest.FromString,
+                    response_serializer=memory__service_dot_v1_dot_memory__pb2.GetPoolResponse.SerializeToString,
+            ),
+            'ListPools': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPools,
+                    request_deserializer=memory__service_dot_v1_dot_memory__pb2.ListPoolsRequest.FromString,
+                    response_serializer=memory__service_dot_v1_dot_memory__pb2.ListPoolsResponse.SerializeToString,
+            ),
+            'UpdatePool': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePool,
+                    request_deserializer=memory__service_dot_v1_dot_memory__pb2.UpdatePoolRequest.FromString,
+                    response_serializer=memory__service_dot_v1_dot_memory__pb2.UpdatePoolResponse.SerializeToString,
+            ),
+            'DropPool': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropPool,
+                    request_deserializer=memory__service_dot_v1_dot_memory__pb2.DropPoolRequest.FromString,
+                    response_serializer=memory__service_dot_v1_dot_memory__pb2.DropPoolResponse.SerializeToString,
+            ),
             'CreateVideo': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateVideo,
                     request_deserializer=memory__service_dot_v1_dot_memory__pb2.CreateVideoRequest.FromString,
@@ -291,6 +535,51 @@ def add_MemoryServiceServicer_to_server(servicer, server):
                     request_deserializer=memory__service_dot_v1_dot_memory__pb2.AdvanceRequest.FromString,
                     response_serializer=memory__service_dot_v1_dot_memory__pb2.AdvanceResponse.SerializeToString,
             ),
+            'AppendStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.AppendStream,
+                    request_deserializer=memory__service_dot_v1_dot_memory__pb2.AppendStreamRequest.FromString,
+                    response_serializer=memory__service_dot_v1_dot_memory__pb2.AppendStreamResponse.SerializeToString,
+            ),
+            'ForkVideo': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkVideo,
+                    request_deserializer=memory__service_dot_v1_dot_memory__pb2.ForkVideoRequest.FromString,
+                    response_serializer=memory__service_dot_v1_dot_memory__pb2.ForkVideoResponse.SerializeToString,
+            ),
+            'TruncateVideo': grpc.unary_unary_rpc_method_handler(
+                    servicer.TruncateVideo,
+                    request_deserializer=memory__service_dot_v1_dot_memory__pb2.TruncateVideoRequest.FromString,
+                    response_serializer=memory__service_dot_v1_dot_memory__pb2.TruncateVideoResponse.SerializeToString,
+            ),
+            'SealVideo': grpc.unary_unary_rpc_method_handler(
+                    servicer.SealVideo,
+                    request_deserializer=memory__service_dot_v1_dot_memory__pb2.SealVideoRequest.FromString,
+                    response_serializer=memory__service_dot_v1_dot_memory__pb2.SealVideoResponse.SerializeToString,
+            ),
+            'Heartbeat': grpc.unary_unary_rpc_method_handler(
+                    servicer.Heartbeat,
+                    request_deserializer=memory__service_dot_v1_dot_memory__pb2.HeartbeatRequest.FromString,
+                    response_serializer=memory__service_dot_v1_dot_memory__pb2.HeartbeatResponse.SerializeToString,
+            ),
+            'ExportVideo': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportVideo,
+                    request_deserializer=memory__service_dot_v1_dot_memory__pb2.ExportVideoRequest.FromString,
+                    response_serializer=memory__service_dot_v1_dot_memory__pb2.ExportVideoResponse.SerializeToString,
+            ),
+            'ImportVideo': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportVideo,
+                    request_deserializer=memory__service_dot_v1_dot_memory__pb2.ImportVideoRequest.FromString,
+                    response_serializer=memory__service_dot_v1_dot_memory__pb2.ImportVideoResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=memory__service_dot_v1_dot_memory__pb2.WatchRequest.FromString,
+                    response_serializer=memory__service_dot_v1_dot_memory__pb2.WatchResponse.SerializeToString,
+            ),
+            'OpenLocal': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenLocal,
+                    request_deserializer=memory__service_dot_v1_dot_memory__pb2.OpenLocalRequest.FromString,
+                    response_serializer=memory__service_dot_v1_dot_memory__pb2.OpenLocalResponse.SerializeToString,
+            ),
             'ListRetrievals': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRetrievals,
                     request_deserializer=memory__service_dot_v1_dot_memory__pb2.ListRetrievalsRequest.FromString,
@@ -313,16 +602,20 @@ class MemoryService:
     """Reverie's memory: one append-only history of latent frames per video, searched by embedding.
 
     Nouns
-    pool     A namespace of videos; the unit of access control and quota.
+    pool     A namespace of videos; the unit of access control, quota and lifetime. Creating a video in a pool
+    that is not there creates the pool with the server's default spec.
     video    One history, the partition key. It fixes the embedding dimension, the latent's dtype and shape,
     and the encoder whose embeddings it holds; frames that do not fit are refused.
     frame    One latent frame: an embedding and named parts, of which "latent" is required. Frames are
     numbered 0, 1, 2, ... without gaps and never change.
     block    Consecutive frames that are appended together; the unit of atomicity.
-    handle   (pool, video, epoch, frame). Stable while the frame lives. A stale handle gives NOT_FOUND,
-    never another frame's bytes.
-    epoch    One life of a video. Dropping and creating anew starts another; an append that names an
-    epoch which is over is refused (ABORTED).
+    handle   (pool, video, epoch, frame), where `epoch` is the one in which the frame was appended. Stable while the
+    frame lives, also through a truncation that keeps it. A stale handle gives NOT_FOUND, never another
+    frame's bytes.
+    epoch    A random number that names one stretch of a video's life. Truncating, or dropping and creating anew, starts
+    another; a write that names an epoch which is over is refused (ABORTED).
+    fork     A video that shares frames [0, n) of its parent without copying them. The frames it shares carry
+    the fork's own first epoch in their handles. Dropping the parent leaves the fork whole.
 
     Conventions
     Ids are 1 to 128 characters of [A-Za-z0-9._-] and start with a letter or digit.
@@ -333,15 +626,22 @@ class MemoryService:
     Every error carries a google.rpc.ErrorInfo, domain "memory.reverie": `reason` names the error class,
     metadata "field" the offending field in this file's spelling, "expected" what would be accepted.
     INVALID_ARGUMENT     a field cannot be right (NaN, dimension, dtype, size, k, span, id)
-    NOT_FOUND            unknown video; unknown or stale handle; unknown part
-    ALREADY_EXISTS       the video or the frames exist with other content
+    NOT_FOUND            unknown pool or video; unknown or stale handle; unknown part
+    ALREADY_EXISTS       the pool, the video or the frames exist with other content
     OUT_OF_RANGE         a block starts past the video's end; metadata "expected_start" has the frame number
     ABORTED              the epoch named by the writer is over
-    RESOURCE_EXHAUSTED   a size limit is exceeded
+    FAILED_PRECONDITION  SEALED: the video takes no more frames; NOT_EMPTY: the pool still has videos
+    RESOURCE_EXHAUSTED   TOO_LARGE: this request exceeds a limit, and always will;
+    EXHAUSTED: a quota or the disk is used up, metadata "used", "allowed" and "unit" (bytes, videos);
+    OVERLOADED: too much at once, nothing was done; a google.rpc.RetryInfo says when to try again,
+    and so does metadata "retry_after_ms"
+    UNAUTHENTICATED      no token, or one that the server does not know
+    PERMISSION_DENIED    the token does not give the right in this pool; metadata "right" names it
     DATA_LOSS            stored bytes fail their checksum
-    UNAVAILABLE          the server cannot do it now (too many Fetch streams, storage that fails); try again
+    UNAVAILABLE          the server cannot do it now (draining, storage that fails); try again
     Whatever fails changes nothing, with one exception: Advance reports DATA_LOSS of a stored payload after its
     append took place, and a retry of it is a duplicate.
+    A call whose caller is gone or whose deadline is over stops at the next safe point; a write that has begun is finished.
     Some statuses may come from gRPC itself, without ErrorInfo: RESOURCE_EXHAUSTED for a message that exceeds the
     limit by more than 1 MiB and for one call too many, UNAVAILABLE where no server answers or one ends, DEADLINE_EXCEEDED,
     CANCELLED, UNIMPLEMENTED.
@@ -350,8 +650,151 @@ class MemoryService:
     The answer to an append means kept: the block survives a crash of the server (kill -9) from that moment.
     VideoState.durable is the watermark of frames that also survive a loss of power; a background commit moves it within
     about 100 ms. A client that must not lose a frame to a power cut keeps its blocks until the watermark has
-    passed them, or asks for `sync`.
+    passed them, or asks for `sync`. Creating, forking, truncating, sealing, importing and dropping are durable when
+    they are answered.
+
+    Access
+    Where the server has tokens, a call carries `authorization: Bearer TOKEN` in its metadata. A token gives rights in
+    pools: `read` (GetPool, GetVideo, ListVideos, Search, Fetch, ListRetrievals, Watch, ExportVideo), `write` (CreateVideo, Append,
+    AppendStream, Advance, ForkVideo, TruncateVideo, SealVideo, ImportVideo, Heartbeat; Advance, and ForkVideo for its
+    parent, need `read` too), `admin` (DropVideo, CreatePool, UpdatePool, DropPool; on every pool: OpenLocal).
+    ListPools shows the pools in which the caller has a right. ServerInfo, health and reflection need any valid token.
     """
+
+    @staticmethod
+    def CreatePool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memory_service.v1.MemoryService/CreatePool',
+            memory__service_dot_v1_dot_memory__pb2.CreatePoolRequest.SerializeToString,
+            memory__service_dot_v1_dot_memory__pb2.CreatePoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memory_service.v1.MemoryService/GetPool',
+            memory__service_dot_v1_dot_memory__pb2.GetPoolRequest.SerializeToString,
+            memory__service_dot_v1_dot_memory__pb2.GetPoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPools(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memory_service.v1.MemoryService/ListPools',
+            memory__service_dot_v1_dot_memory__pb2.ListPoolsRequest.SerializeToString,
+            memory__service_dot_v1_dot_memory__pb2.ListPoolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memory_service.v1.MemoryService/UpdatePool',
+            memory__service_dot_v1_dot_memory__pb2.UpdatePoolRequest.SerializeToString,
+            memory__service_dot_v1_dot_memory__pb2.UpdatePoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropPool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memory_service.v1.MemoryService/DropPool',
+            memory__service_dot_v1_dot_memory__pb2.DropPoolRequest.SerializeToString,
+            memory__service_dot_v1_dot_memory__pb2.DropPoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def CreateVideo(request,
@@ -559,6 +1002,249 @@ class MemoryService:
             '/memory_service.v1.MemoryService/Advance',
             memory__service_dot_v1_dot_memory__pb2.AdvanceRequest.SerializeToString,
             memory__service_dot_v1_dot_memory__pb2.AdvanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AppendStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/memory_service.v1.MemoryService/AppendStream',
+            memory__service_dot_v1_dot_memory__pb2.AppendStreamRequest.SerializeToString,
+            memory__service_dot_v1_dot_memory__pb2.AppendStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkVideo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memory_service.v1.MemoryService/ForkVideo',
+            memory__service_dot_v1_dot_memory__pb2.ForkVideoRequest.SerializeToString,
+            memory__service_dot_v1_dot_memory__pb2.ForkVideoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TruncateVideo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memory_service.v1.MemoryService/TruncateVideo',
+            memory__service_dot_v1_dot_memory__pb2.TruncateVideoRequest.SerializeToString,
+            memory__service_dot_v1_dot_memory__pb2.TruncateVideoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SealVideo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memory_service.v1.MemoryService/SealVideo',
+            memory__service_dot_v1_dot_memory__pb2.SealVideoRequest.SerializeToString,
+            memory__service_dot_v1_dot_memory__pb2.SealVideoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Heartbeat(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memory_service.v1.MemoryService/Heartbeat',
+            memory__service_dot_v1_dot_memory__pb2.HeartbeatRequest.SerializeToString,
+            memory__service_dot_v1_dot_memory__pb2.HeartbeatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportVideo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/memory_service.v1.MemoryService/ExportVideo',
+            memory__service_dot_v1_dot_memory__pb2.ExportVideoRequest.SerializeToString,
+            memory__service_dot_v1_dot_memory__pb2.ExportVideoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportVideo(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/memory_service.v1.MemoryService/ImportVideo',
+            memory__service_dot_v1_dot_memory__pb2.ImportVideoRequest.SerializeToString,
+            memory__service_dot_v1_dot_memory__pb2.ImportVideoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/memory_service.v1.MemoryService/Watch',
+            memory__service_dot_v1_dot_memory__pb2.WatchRequest.SerializeToString,
+            memory__service_dot_v1_dot_memory__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenLocal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/memory_service.v1.MemoryService/OpenLocal',
+            memory__service_dot_v1_dot_memory__pb2.OpenLocalRequest.SerializeToString,
+            memory__service_dot_v1_dot_memory__pb2.OpenLocalResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -10,8 +10,8 @@ from samples import KEY, SPEC
 from memory_service.client import MemoryClient
 from memory_service.config import ServiceConfig
 from memory_service.engine import MemoryEngine
+from memory_service.memory import Memory
 from memory_service.server import Server
-from memory_service.types import Memory
 
 Opener = Callable[[Path], AbstractContextManager[Memory]]
 

@@ -9,7 +9,8 @@ import pytest
 from samples import DIM, KEY, SPEC, assert_frames, block, handle, latents, query, state
 
 from memory_service.errors import AlreadyExists, Fenced, InvalidArgument, NotFound, TooLarge
-from memory_service.types import Handle, Memory, VideoKey, VideoSpec
+from memory_service.memory import Memory
+from memory_service.types import Handle, VideoKey, VideoSpec
 
 BAD_IDS = ["", ".", "..", ".hidden", "-a", "a/b", "../a", "a\\b", "a b", "a\0", "\u00e4", "a" * 129]
 

@@ -10,7 +10,8 @@ import pytest
 from samples import DIM, KEY, SPEC, assert_frames, block, embeddings, handle, latents, query, state
 
 from memory_service.errors import AlreadyExists, Fenced, InvalidArgument, OutOfOrder, TooLarge
-from memory_service.types import Block, Memory, VideoKey
+from memory_service.memory import Memory
+from memory_service.types import Block, VideoKey
 
 
 class TestAppend:

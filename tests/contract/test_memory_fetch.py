@@ -6,7 +6,8 @@ import pytest
 from samples import KEY, SPEC, block, handle, latents, state
 
 from memory_service.errors import InvalidArgument, NotFound, TooLarge
-from memory_service.types import Memory, VideoKey
+from memory_service.memory import Memory
+from memory_service.types import VideoKey
 
 
 class TestFetch:

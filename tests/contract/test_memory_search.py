@@ -17,7 +17,8 @@ from memory_service.errors import (
     ServiceError,
     TooLarge,
 )
-from memory_service.types import Block, Embeddings, Found, Handle, Memory, Query, Span
+from memory_service.memory import Memory
+from memory_service.types import Block, Embeddings, Found, Handle, Query, Span
 
 LENGTH = 24
 

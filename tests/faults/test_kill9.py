@@ -17,7 +17,8 @@ from serving import ServerProcess
 
 from memory_service.client import MemoryClient
 from memory_service.errors import Unavailable
-from memory_service.types import Block, Found, Frame, Handle, Memory, Query, Span, VideoKey
+from memory_service.memory import Memory
+from memory_service.types import Block, Found, Frame, Handle, Query, Span, VideoKey
 
 KILLS = 50
 LONGEST_LIFE_S = 0.12

@@ -11,7 +11,8 @@ from serving import ServerProcess
 
 from memory_service.client import MemoryClient
 from memory_service.errors import Fenced, NotFound, OutOfOrder
-from memory_service.types import Memory, Query, VideoKey
+from memory_service.memory import Memory
+from memory_service.types import Query, VideoKey
 
 NEVER_S = "3600"
 OTHER = VideoKey("pool", "other")

@@ -14,8 +14,9 @@ from memory_service import wire
 from memory_service.client import MemoryClient
 from memory_service.config import ServiceConfig
 from memory_service.errors import Unavailable
+from memory_service.memory import Memory
 from memory_service.status import from_rpc_error
-from memory_service.types import Block, Memory, VideoSpec
+from memory_service.types import Block, VideoSpec
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.v1.memory_pb2_grpc import MemoryServiceStub
 

@@ -27,7 +27,7 @@ from generator.causal_wan import CausalWan
 from generator.checkpoints import build_transformer, convert
 from memory_service.client import MemoryClient
 from memory_service.engine import MemoryEngine
-from memory_service.types import Memory
+from memory_service.memory import Memory
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parent / "data"

@@ -56,10 +56,10 @@ def subclasses(cls: type[ServiceError]) -> Iterator[type[ServiceError]]:
         yield from subclasses(sub)
 
 
-def test_every_error_has_a_code_of_its_own() -> None:
+def test_every_error_has_a_code_and_a_reason_of_its_own() -> None:
     ours = {cls for cls in subclasses(ServiceError) if cls.__module__ == memory_service.errors.__name__}
     assert set(CODES) == ours
-    assert len(set(CODES.values())) == len(CODES)
+    assert len({reason(cls) for cls in CODES}) == len(CODES)
 
 
 @pytest.mark.parametrize("cls", CODES, ids=lambda cls: cls.__name__)

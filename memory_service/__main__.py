@@ -15,6 +15,7 @@ from typing import Any
 from memory_service import commands, errors
 from memory_service.client import MemoryClient
 from memory_service.config import ServiceConfig
+from memory_service.durability import Durability
 
 EXIT_CODES: dict[type[errors.ServiceError], int] = {
     errors.InvalidArgument: 2,
@@ -62,8 +63,9 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="reverie-memory",
         description="A pooled latent memory for video generators: run one, or ask one.",
-        epilog="REVERIE_MEMORY_DATA, _ADDRESS, _INDEX and _LOG_LEVEL give defaults. Exit codes: 0 done, "
-        "1 error, 2 bad request, 3 not found, 4 directory or address in use, 5 not reached.",
+        epilog="REVERIE_MEMORY_DATA, _ADDRESS, _INDEX, _DURABILITY and _LOG_LEVEL give defaults. "
+        "Exit codes: 0 done, 1 error, 2 bad request, 3 not found, 4 directory or address in use, "
+        "5 not reached.",
     )
     level = environment.get("REVERIE_MEMORY_LOG_LEVEL", "INFO")
     parser.add_argument("--log-level", default=level, choices=("DEBUG", "INFO", "WARNING", "ERROR"))
@@ -81,6 +83,12 @@ def _add_serve(subparsers: Any, environment: Mapping[str, str], address: str) ->
     serve.add_argument("--address", default=address, help="host:port or unix:/path (default: %(default)s)")
     index = environment.get("REVERIE_MEMORY_INDEX", ServiceConfig.index)
     serve.add_argument("--index", default=index, help="name of the index plug-in (default: %(default)s)")
+    serve.add_argument(
+        "--durability",
+        default=environment.get("REVERIE_MEMORY_DURABILITY", ServiceConfig.durability),
+        choices=[str(level) for level in Durability],
+        help="fdatasync before each answer, by group commit, or only on close (default: %(default)s)",
+    )
     serve.add_argument(
         "--commit-interval",
         dest="commit_interval_s",

@@ -4,6 +4,7 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
+from memory_service.durability import Durability, durability_level
 from memory_service.errors import InvalidArgument
 
 UNIX = "unix:"
@@ -27,8 +28,11 @@ class ServiceConfig:
     index: str = "flat"
     """Name of the index plug-in."""
 
+    durability: str = Durability.GROUP
+    """What an answer to a write promises: "sync", "group" or "none", see `memory_service.durability`."""
+
     commit_interval_s: float = 0.1
-    """Longest time that a kept frame stays without fdatasync, seconds."""
+    """Longest time that a kept frame stays without fdatasync at the level "group", seconds."""
 
     max_hot_videos: int = 256
     """Videos that stay open when nobody uses them; each takes a file, a map and its part of the index."""
@@ -60,6 +64,7 @@ class ServiceConfig:
         _check(
             self.max_metadata_bytes >= 1 << 10, "max_metadata_bytes", self.max_metadata_bytes, "1 KiB or more"
         )
+        durability_level(self.durability)
         _check(self.commit_interval_s > 0, "commit_interval_s", self.commit_interval_s, "more than 0")
         _check(self.drain_s >= 0, "drain_s", self.drain_s, "0 or more")
         if self.address.startswith(UNIX):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 import memory_service
+from memory_service.durability import Durability, durability_level
 from memory_service.errors import AlreadyExists, NotFound, Unavailable
 from memory_service.frames import StoredFrame
 from memory_service.index.base import load_index
@@ -58,6 +59,7 @@ class MemoryEngine:
         *,
         index: str = "flat",
         limits: Limits | None = None,
+        durability: str = Durability.GROUP,
         commit_interval_s: float = 0.1,
         extent_bytes: int = 4 << 20,
         max_hot_videos: int = 256,
@@ -65,15 +67,19 @@ class MemoryEngine:
     ) -> None:
         """Open the memory in `data_dir`, creating the directory.
 
-        `commit_interval_s` is the longest that a kept frame stays without fdatasync, `extent_bytes` how much
-        file a video gets at a time, `max_hot_videos` how many stay open when idle. Raises Busy when another
-        process has the directory, InvalidArgument for an unknown index, Unavailable.
+        `durability` names a level of `Durability`, `commit_interval_s` is the longest that a kept frame stays
+        without fdatasync at the level "group", `extent_bytes` how much file a video gets at a time,
+        `max_hot_videos` how many stay open when idle. Raises Busy when another process has the directory,
+        InvalidArgument for an unknown index or level, Unavailable.
         """
         self.limits = limits or Limits()
         self._index = load_index(index)
         self._read_only = read_only
         store = FileStore(Path(data_dir), extent_bytes=extent_bytes, read_only=read_only)
-        commit = None if read_only else GroupCommit(commit_interval_s)
+        level = durability_level(durability)
+        self._sync_always = level is Durability.SYNC
+        interval_s = None if level is Durability.NONE else commit_interval_s
+        commit = None if read_only else GroupCommit(interval_s)
         self._videos = Videos(store, self._index, commit, max_hot=max_hot_videos)
         self._started = time.monotonic()
 
@@ -138,7 +144,7 @@ class MemoryEngine:
         check_key(key)
         with self._videos.use(key) as video:
             check_block(block, video.spec, self.limits)
-            return video.append(block, epoch=epoch, sync=sync)
+            return video.append(block, epoch=epoch, sync=sync or self._sync_always)
 
     def search(self, key: VideoKey, queries: Sequence[Query], *, log: bool = True) -> Found:
         """See `Memory.search`."""
@@ -183,6 +189,7 @@ class MemoryEngine:
         with self._videos.use(key) as video:
             check_block(block, video.spec, self.limits)
             check_query(query, video.spec, self.limits, "query", may_lack_vector=True)
+            sync = sync or self._sync_always
             return video.advance(block, query, known=known, epoch=epoch, sync=sync)
 
     def retrievals(self, key: VideoKey) -> Sequence[Retrieval]:

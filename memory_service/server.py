@@ -58,6 +58,7 @@ class Server:
             config.data_dir,
             index=config.index,
             limits=Limits(max_message_bytes=config.max_message_bytes),
+            durability=config.durability,
             commit_interval_s=config.commit_interval_s,
             max_hot_videos=config.max_hot_videos,
         )

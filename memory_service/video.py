@@ -1,22 +1,16 @@
 """One video that is open: its reel, its frames and its partition of the index, under one lock."""
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from memory_service.errors import AlreadyExists, Fenced, NotFound, OutOfOrder, ServiceError, Unavailable
 from memory_service.frames import Frames, StoredFrame
-from memory_service.index.base import Index, Probe
-from memory_service.records import (
-    PackedBlock,
-    pack_block,
-    unpack_block,
-    unpack_video,
-)
+from memory_service.index.base import Index
+from memory_service.recall import Recall
+from memory_service.records import PackedBlock, pack_block, unpack_block, unpack_video
 from memory_service.reel import Kind
 from memory_service.retrieval_log import RetrievalLog
-from memory_service.select import TOP_K, Ranked, top_k
 from memory_service.store.files import not_found
 from memory_service.store.reel_file import ReelFile
 from memory_service.store.scan import Scan
@@ -29,7 +23,6 @@ from memory_service.types import (
     Hit,
     Query,
     Retrieval,
-    Span,
     VideoInfo,
     VideoState,
 )
@@ -51,9 +44,10 @@ class Video:
         self._created = created
         self._epoch = created.state.epoch
         self._reel = reel
-        self._frames = Frames(reel)
+        self._frames = Frames(self.key, self._epoch, reel)
         self._log = RetrievalLog(self.key, reel)
         self._index = index
+        self._recall = Recall(self.key, self._frames, index, self._log)
         self._changed = changed
         self._ended: Callable[[], ServiceError] | None = None
         self._lock = threading.Lock()
@@ -91,7 +85,7 @@ class Video:
         packed = pack_block(block)
         with self._lock:
             if query.frame is not None and query.frame >= block.span.stop:
-                self._check_kept(query.frame, "query.frame")
+                self._frames.check_kept(query.frame, "query.frame")
             duplicate = self._append(block, packed, epoch)
             (hits,) = self._search([query], True, ["query"])
             held = set(known)
@@ -108,7 +102,7 @@ class Video:
                     raise NotFound(
                         f"stale handle {handle}", field=f"handles[{number}].epoch", expected=str(self._epoch)
                     )
-                self._check_kept(handle.frame, f"handles[{number}].frame")
+                self._frames.check_kept(handle.frame, f"handles[{number}].frame")
             return [self._frames.stored(handle, parts) for _, handle in handles]
 
     def retrievals(self) -> list[Retrieval]:
@@ -133,12 +127,12 @@ class Video:
         return self._reel.failure is not None
 
     def commit(self) -> None:
-        """Make everything durable. Raises TooLarge, Unavailable."""
+        """Make everything durable. Raises Exhausted, Unavailable."""
         if not self._reel.read_only:
             self._reel.commit()
 
     def close(self) -> None:
-        """Commit and release everything. Raises TooLarge, Unavailable."""
+        """Commit and release everything. Raises Exhausted, Unavailable."""
         with self._lock:
             if self._ended is None:
                 self._ended = lambda: Unavailable("the memory is closed")
@@ -152,12 +146,6 @@ class Video:
     def _check_there(self) -> None:
         if self._ended is not None:
             raise self._ended()
-
-    def _check_kept(self, frame: int, field: str) -> None:
-        if frame >= self._frames.length:
-            raise NotFound(
-                f"frame {frame} is not kept", field=field, expected=f"less than {self._frames.length}"
-            )
 
     def _append(self, block: Block, packed: PackedBlock, epoch: int | None) -> bool:
         """Append under the lock; True for a duplicate."""
@@ -210,47 +198,11 @@ class Video:
 
     def _search(self, queries: Sequence[Query], log: bool, fields: Sequence[str]) -> list[tuple[Hit, ...]]:
         """Search under the lock; `fields` name the queries in errors."""
-        self._check_there()
-        started = time.perf_counter()
-        probes = [self._probe(query, field) for query, field in zip(queries, fields, strict=True)]
-        ranked = top_k(self._index, probes, self._frames.embeddings)
-        search_us = round(1e6 * (time.perf_counter() - started))
-        if log and self._changed is not None:
-            for query, chosen in zip(queries, ranked, strict=True):
-                self._log.add(self._retrieval(query, chosen, search_us))
+        log = log and self._changed is not None
+        hits = self._recall.search(self._state(), queries, fields, log=log)
+        if log:
             self._mark()
-        return [
-            tuple(
-                Hit(Handle(self.key, self._epoch, frame), score)
-                for frame, score in zip(chosen.frames, chosen.scores, strict=True)
-            )
-            for chosen in ranked
-        ]
-
-    def _probe(self, query: Query, field: str) -> Probe:
-        vector = query.embedding
-        if vector is None:
-            assert query.frame is not None
-            self._check_kept(query.frame, f"{field}.frame")
-            vector = self._frames.embeddings([query.frame])[0]
-        length = self._frames.length
-        eligible = Span(min(query.eligible.start, length), min(query.eligible.stop, length))
-        return Probe(self.key, vector, query.k, eligible)
-
-    def _retrieval(self, query: Query, chosen: Ranked, search_us: int) -> Retrieval:
-        return Retrieval(
-            key=self.key,
-            epoch=self._epoch,
-            length=self._frames.length,
-            query_frame=query.frame,
-            eligible=query.eligible,
-            k=query.k,
-            policy=TOP_K,
-            frames=chosen.frames,
-            scores=chosen.scores,
-            search_us=search_us,
-            unix_ms=time.time_ns() // 1_000_000,
-        )
+        return hits
 
     def _mark(self) -> None:
         if self._changed is not None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 START_LINE = re.compile(r"serving address=(\S+) data=\S+ index=\S+ pid=(\d+)\n")
 
@@ -14,11 +14,23 @@ START_LINE = re.compile(r"serving address=(\S+) data=\S+ index=\S+ pid=(\d+)\n")
 class ServerProcess:
     """`reverie-memory serve`, running once made. Leaving the context kills it."""
 
-    def __init__(self, data_dir: Path, address: str = "127.0.0.1:0", *arguments: str) -> None:
-        self.log = data_dir.parent / "server.log"
+    def __init__(
+        self,
+        data_dir: Path,
+        address: str = "127.0.0.1:0",
+        *arguments: str,
+        log: Path | None = None,
+        **options: Any,
+    ) -> None:
+        """`options` are those of Popen, such as `env` and `user`."""
+        self.log = log or data_dir.parent / "server.log"
         with self.log.open("ab") as stderr:
             self._process = subprocess.Popen(
-                command(data_dir, address, *arguments), stdout=subprocess.PIPE, stderr=stderr, text=True
+                command(data_dir, address, *arguments),
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                **options,
             )
         assert self._process.stdout is not None
         found = START_LINE.fullmatch(self._process.stdout.readline())

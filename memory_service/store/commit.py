@@ -11,21 +11,31 @@ _log = logging.getLogger(__name__)
 
 
 class GroupCommit:
-    """Commits each reel given to `mark` within about `interval_s` seconds. Safe for threads.
+    """Commits each reel given to `mark` within about `interval_s` seconds, or never. Safe for threads.
 
     A commit that fails poisons its reel, which says so to its next writer; other reels go on.
     """
 
-    def __init__(self, interval_s: float) -> None:
+    def __init__(self, interval_s: float | None) -> None:
+        """Without an interval there is no thread, and reels are left to whoever commits or closes them."""
         self._interval_s = interval_s
         self._changed: set[ReelFile] = set()
         self._wake = threading.Condition()
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        if interval_s is not None:
+            self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
+            self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether what is marked will be committed; without an interval there is nothing that could die."""
+        return self._thread is None or self._thread.is_alive()
 
     def mark(self, reel: ReelFile) -> None:
         """Have `reel` committed soon."""
+        if self._thread is None:
+            return
         with self._wake:
             if not self._changed:
                 self._wake.notify()
@@ -36,7 +46,8 @@ class GroupCommit:
         with self._wake:
             self._closing = True
             self._wake.notify()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         while True:

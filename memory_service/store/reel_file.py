@@ -61,7 +61,7 @@ class ReelFile:
     def append(self, kind: Kind, header: dict[str, Any], body: Body | None = None) -> Record:
         """Add a record at the end; after the return it survives a crash of the process.
 
-        Raises TooLarge when the disk is full, Unavailable on any other failure; the reel is then as before.
+        Raises Exhausted when the disk is full, Unavailable on any other failure; the reel is then as before.
         """
         with self._lock:
             if self._fd < 0:
@@ -104,7 +104,7 @@ class ReelFile:
             raise DataLoss(f"reel {self.path} is damaged at byte {offset}: {exc}") from exc
 
     def commit(self, upto: int | None = None) -> None:
-        """Make all records, or at least those before byte `upto`, durable. Raises TooLarge, Unavailable.
+        """Make all records, or at least those before byte `upto`, durable. Raises Exhausted, Unavailable.
 
         Callers that wait here together share one fdatasync.
         """
@@ -152,7 +152,7 @@ class ReelFile:
     def close(self) -> None:
         """Commit, give preallocated space back and release the file; views stay valid.
 
-        Raises TooLarge, Unavailable.
+        Raises Exhausted, Unavailable.
         """
         try:
             if self._fd >= 0 and not self.read_only:
@@ -202,7 +202,7 @@ class ReelFile:
 def open_reel(path: Path, *, extent_bytes: int, read_only: bool = False) -> tuple[ReelFile, Scan]:
     """Open and verify a reel; for writing also cut a torn tail and commit what a former process left.
 
-    Raises DataLoss, TooLarge, Unavailable, and FileNotFoundError where there is none.
+    Raises DataLoss, Exhausted, Unavailable, and FileNotFoundError where there is none.
     """
     fd = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
     try:

@@ -1,12 +1,17 @@
 """A server with one video, and a way to send it any bytes."""
 
 import math
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import repeat
+from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from injection import Injector
 from raw_requests import KEY, LENGTH, METHODS, SERVICE, Send
 from samples import SPEC, block
 from serving import ServerProcess
@@ -64,3 +69,22 @@ def lives(target: ServerProcess, channel: grpc.Channel) -> Iterator[None]:
         assert memory.get_video(KEY).state.length == LENGTH
         assert memory.get_video(KEY).spec == SPEC
     assert "Traceback" not in target.log.read_text()
+
+
+@pytest.fixture(scope="session")
+def injector_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """inject.c, compiled."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("faults are injected by a library that needs Linux and a C compiler to be built")
+    library = tmp_path_factory.mktemp("inject") / "inject.so"
+    source = Path(__file__).with_name("inject.c")
+    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([compiler, *flags, "-o", str(library), str(source), "-ldl", "-lpthread"], check=True)
+    return library
+
+
+@pytest.fixture
+def injector(injector_library: Path, tmp_path: Path) -> Injector:
+    """Faults for processes started with `injector.environment`."""
+    return Injector(injector_library, tmp_path)

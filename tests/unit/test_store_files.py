@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from samples import KEY, SPEC, block
 
-from memory_service.errors import AlreadyExists, Busy, DataLoss, NotFound, TooLarge, Unavailable
+from memory_service.errors import AlreadyExists, Busy, DataLoss, Exhausted, NotFound, Unavailable
 from memory_service.records import pack_block
 from memory_service.reel import Kind
 from memory_service.store.commit import GroupCommit
@@ -99,7 +99,7 @@ class TestReelFile:
         again.close()
         assert reel.path.read_bytes() == before
 
-    @pytest.mark.parametrize(("code", "error"), [(errno.ENOSPC, TooLarge), (errno.EIO, Unavailable)])
+    @pytest.mark.parametrize(("code", "error"), [(errno.ENOSPC, Exhausted), (errno.EIO, Unavailable)])
     def test_a_failed_write_leaves_the_reel_as_it_was(
         self, store: FileStore, reel: ReelFile, fail: Any, monkeypatch: Any, code: int, error: Any
     ) -> None:
@@ -122,7 +122,7 @@ class TestReelFile:
     ) -> None:
         add(reel, 0)
         fail("posix_fallocate", errno.ENOSPC)
-        with pytest.raises(TooLarge):
+        with pytest.raises(Exhausted):
             add(reel, 3, 250)
         monkeypatch.undo()
         add(reel, 3, 250)

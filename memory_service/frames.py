@@ -12,7 +12,7 @@ from memory_service.errors import DataLoss, NotFound
 from memory_service.records import PackedBlock, StoredBlock
 from memory_service.reel import Extent
 from memory_service.store.reel_file import ReelFile
-from memory_service.types import Block, Buffer, Embeddings, Frame, Handle
+from memory_service.types import Block, Buffer, Embeddings, Frame, Handle, VideoKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,9 @@ class StoredFrame:
 class Frames:
     """The table of frames of one reel. Reads are safe beside `add`, which its caller serialises."""
 
-    def __init__(self, reel: ReelFile) -> None:
+    def __init__(self, key: VideoKey, epoch: int, reel: ReelFile) -> None:
+        self._key = key
+        self._epoch = epoch
         self._reel = reel
         self._blocks: list[StoredBlock] = []
         self._stops: list[int] = []
@@ -75,6 +77,15 @@ class Frames:
         self._blocks.append(block)
         self._ends.append(block.end)
         self._stops.append(block.span.stop)
+
+    def handle(self, frame: int) -> Handle:
+        """The handle of a kept frame."""
+        return Handle(self._key, self._epoch, frame)
+
+    def check_kept(self, frame: int, field: str) -> None:
+        """Raises NotFound, naming the request's `field`, unless the frame is kept."""
+        if frame >= self.length:
+            raise NotFound(f"frame {frame} is not kept", field=field, expected=f"less than {self.length}")
 
     def end_of(self, frame: int) -> int:
         """Byte offset in the reel behind the block that holds `frame`."""

@@ -12,7 +12,7 @@ from memory_service.records import pack_video, unpack_video
 from memory_service.reel import Body, Kind, encode
 from memory_service.store.failures import storage_error
 from memory_service.store.reel_file import ReelFile, open_reel
-from memory_service.store.scan import FileSource, Scan, scan
+from memory_service.store.scan import FileSource, Scan, open_regular, scan
 from memory_service.types import VideoInfo, VideoKey
 
 _SUFFIX = ".reel"
@@ -39,7 +39,7 @@ class FileStore:
             if read_only:
                 os.scandir(data_dir).close()
             else:
-                data_dir.mkdir(parents=True, exist_ok=True)
+                _make_durably(data_dir)
                 self._lock_fd = _locked(data_dir / _LOCK)
         except OSError as exc:
             raise storage_error(f"data directory {data_dir} cannot be used", exc) from exc
@@ -89,7 +89,7 @@ class FileStore:
         """
         path = self._path(key)
         try:
-            with path.open("rb") as file:
+            with open(open_regular(path, os.O_RDONLY), "rb") as file:
                 found = scan(path, FileSource(file.fileno()), verify_all=False)
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise not_found(key) from exc
@@ -168,6 +168,14 @@ def _write_durably(path: Path, data: bytes) -> None:
         if file.write(data) != len(data):
             raise Unavailable(f"{path} was written in part")
         os.fdatasync(file.fileno())
+
+
+def _make_durably(folder: Path) -> None:
+    """Make a directory and those above it, so that a loss of power does not take a memory with its name."""
+    if not folder.is_dir():
+        _make_durably(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_directory(folder.parent)
 
 
 def _sync_directory(path: Path) -> None:

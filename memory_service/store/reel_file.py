@@ -19,13 +19,15 @@ from memory_service.reel import (
     encode,
 )
 from memory_service.store.failures import storage_error
-from memory_service.store.scan import FileSource, Scan, scan
+from memory_service.store.scan import FileSource, Scan, open_regular, rescan_from_disk, scan
 from memory_service.types import Buffer
 
 _log = logging.getLogger(__name__)
 
 _MAX_BUFFERS = 1024
 """IOV_MAX of Linux: how many buffers one pwritev takes."""
+
+_RESTART = "a restart of the service once the disk works: what is on it is then read back and verified"
 
 
 class ReelFile:
@@ -67,7 +69,7 @@ class ReelFile:
             if self._fd < 0:
                 raise Unavailable(f"reel {self.path} is closed")
             if self.failure is not None:
-                raise Unavailable(f"reel {self.path} refuses appends since {self.failure}")
+                raise Unavailable(f"reel {self.path} refuses appends since {self.failure}", expected=_RESTART)
             prefix, buffers = encode(
                 kind, header, body or Body(), sequence=self._sequence, epoch=self._epoch, durable=self.durable
             )
@@ -113,7 +115,7 @@ class ReelFile:
             if self.durable >= (self._to_commit if upto is None else upto):
                 return
             if self.failure is not None:
-                raise Unavailable(f"reel {self.path} cannot commit: {self.failure}")
+                raise Unavailable(f"reel {self.path} cannot commit: {self.failure}", expected=_RESTART)
             if self._fd < 0:
                 if upto is None:
                     return
@@ -204,10 +206,12 @@ def open_reel(path: Path, *, extent_bytes: int, read_only: bool = False) -> tupl
 
     Raises DataLoss, Exhausted, Unavailable, and FileNotFoundError where there is none.
     """
-    fd = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
+    fd = open_regular(path, os.O_RDONLY if read_only else os.O_RDWR)
     try:
         source = FileSource(fd)
         found = scan(path, source)
+        if not read_only:
+            found = rescan_from_disk(path, fd, found)
         reel = ReelFile(path, fd, len(source), found, extent_bytes=extent_bytes, read_only=read_only)
         if not read_only:
             reel.settle(torn=found.recovery is not None)

@@ -4,7 +4,9 @@ A torn tail is what a crash leaves of appends that nobody had been told are dura
 Damage is anything wrong before the durable mark, which the records themselves carry: it is raised, never cut.
 """
 
+import errno
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,9 @@ from memory_service.reel import (
 )
 
 _CHUNK_BYTES = 1 << 20
+_PAGE_BYTES = 4096
+_NO_FILE = {errno.ELOOP, errno.EISDIR, errno.ENXIO}
+"""What open says of a symbolic link, a directory and a socket."""
 
 
 class FileSource:
@@ -79,7 +84,9 @@ def scan(path: Path, data: Source, *, verify_all: bool = True) -> Scan:
         end = records[-1].end
         durable = max(durable, _durable_beyond(data, records[-1]))
     except Unsupported as exc:
-        raise Unavailable(f"reel {path} needs a newer reader: {exc}") from exc
+        raise Unavailable(
+            f"reel {path} needs a newer reader: {exc}", expected="a version of the service that knows it"
+        ) from exc
     if end < durable:
         raise _loss(path, end, len(records), reason or "the record is missing")
     torn = _bytes_after(data, end)
@@ -87,6 +94,37 @@ def scan(path: Path, data: Source, *, verify_all: bool = True) -> Scan:
         return Scan(tuple(records), durable, None)
     frames = sum(record.header["n"] for record in records if record.prefix.kind == Kind.BLOCK)
     return Scan(tuple(records), durable, Recovery(path, end, frames, torn, reason or "bytes of no record"))
+
+
+def open_regular(path: Path, flags: int) -> int:
+    """A descriptor of a regular file; never follows a link in its place, never waits for a FIFO's other end.
+
+    Raises DataLoss where something else stands, OSError.
+    """
+    try:
+        fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as exc:
+        if exc.errno in _NO_FILE:
+            raise _no_file(path) from exc
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _no_file(path)
+    return fd
+
+
+def rescan_from_disk(path: Path, fd: int, found: Scan) -> Scan:
+    """`found` again, after whatever nothing proves durable was read back from the disk itself.
+
+    When fdatasync fails, the kernel may keep the pages that it could not write as if it had written them, and
+    a later fdatasync succeeds: only a read that bypasses them tells what is really there. Pages that another
+    process has mapped cannot be let go of. Raises DataLoss, Unavailable, OSError.
+    """
+    if found.durable >= found.end and found.recovery is None:
+        return found
+    os.fdatasync(fd)
+    os.posix_fadvise(fd, found.durable // _PAGE_BYTES * _PAGE_BYTES, 0, os.POSIX_FADV_DONTNEED)
+    return scan(path, FileSource(fd), verify_all=False)
 
 
 def _walk(data: Source) -> tuple[list[Record], str]:
@@ -135,8 +173,13 @@ def _bytes_after(data: Source, end: int) -> int:
     return used
 
 
+def _no_file(path: Path) -> DataLoss:
+    return DataLoss(f"{path} is no file", expected="a regular file", details={"path": str(path)})
+
+
 def _loss(path: Path, offset: int, number: int, reason: str) -> DataLoss:
     return DataLoss(
         f"reel {path} is damaged at byte {offset}, record {number}: {reason}",
+        expected="the bytes that were written; restore the video from a backup, or drop it",
         details={"path": str(path), "offset": str(offset), "record": str(number)},
     )

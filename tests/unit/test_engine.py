@@ -21,6 +21,7 @@ from memory_service.errors import (
     AlreadyExists,
     Busy,
     DataLoss,
+    Exhausted,
     InvalidArgument,
     NotFound,
     TooLarge,
@@ -329,9 +330,9 @@ class TestFailingDisk:
 
         monkeypatch.setattr(os, "pwritev", full)
         for _ in range(2):
-            with pytest.raises(TooLarge, match="No space"):
+            with pytest.raises(Exhausted, match="No space"):
                 engine.append(KEY, block(6))
-            with pytest.raises(TooLarge, match="No space"):
+            with pytest.raises(Exhausted, match="No space"):
                 engine.advance(KEY, block(6), query())
         assert state(engine).length == 6
         assert engine.search(KEY, [query(9, like=40)]).hits == expected

@@ -1,0 +1,71 @@
+"""The client's side of reading: bytes of the server's reels, mapped read-only."""
+
+import mmap
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+_MAX_MAPS = 256
+"""Reels that stay mapped; each holds a file descriptor's worth of kernel memory and no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReelExtent:
+    """Bytes of the file at `path` in the data directory; it is the right one if it has this inode number."""
+
+    path: str
+    inode: int
+    offset: int
+    length: int
+
+
+class MappedReels:
+    """Maps of reel files below one directory. Safe for threads; views stay valid while referenced."""
+
+    def __init__(self, data_dir: Path) -> None:
+        """Raises OSError where the directory cannot be opened."""
+        self._root = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._maps: OrderedDict[tuple[str, int], memoryview] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def view(self, extent: ReelExtent) -> memoryview:
+        """The bytes as they are in the file; the caller verifies them.
+
+        Raises OSError where the file cannot be opened, is another one by now, or is too short.
+        """
+        key = extent.path, extent.inode
+        with self._lock:
+            data = self._maps.get(key)
+            if data is None or extent.offset + extent.length > len(data):
+                data = self._maps[key] = self._mapped(extent)
+            self._maps.move_to_end(key)
+            while len(self._maps) > _MAX_MAPS:
+                self._maps.popitem(last=False)
+        return data[extent.offset : extent.offset + extent.length]
+
+    def close(self) -> None:
+        """Forget all maps; views that are in use stay valid."""
+        with self._lock:
+            self._maps.clear()
+        os.close(self._root)
+
+    def _mapped(self, extent: ReelExtent) -> memoryview:
+        pool, _, name = extent.path.partition("/")
+        if not name or "/" in name or pool.startswith(".") or name.startswith("."):
+            raise FileNotFoundError(f"{extent.path!r} names no reel")
+        folder = os.open(pool, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._root)
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        finally:
+            os.close(folder)
+        try:
+            found = os.fstat(fd)
+            if found.st_ino != extent.inode:
+                raise FileNotFoundError(f"{extent.path} is another file by now")
+            if extent.offset < 0 or extent.length < 0 or extent.offset + extent.length > found.st_size:
+                raise FileNotFoundError(f"{extent.path} ends before the bytes that were named")
+            return memoryview(mmap.mmap(fd, found.st_size, access=mmap.ACCESS_READ))
+        finally:
+            os.close(fd)

@@ -1,0 +1,180 @@
+"""The server's side of the local path: one staging file for each client."""
+
+import fcntl
+import hashlib
+import logging
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from memory_service.errors import InvalidArgument, Overloaded, Unavailable
+
+_log = logging.getLogger(__name__)
+
+PROOF_BYTES = 64
+"""A staging file starts with so many random bytes; payloads come after them."""
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Where Linux keeps files in memory: staged payloads are read once and need no disk."""
+
+_MIN_STAGING_BYTES = 1 << 20
+_GRACE_S = 10.0
+"""Time that a client has to take its lock on a new staging file, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One client's staging file; `proof` is what it starts with."""
+
+    name: str
+    path: Path
+    num_bytes: int
+    proof: bytes
+
+
+@dataclass(slots=True)
+class _Open:
+    session: Session
+    fd: int
+    since: float
+
+
+class LocalSessions:
+    """Staging files in a directory of this server's own. Safe for threads.
+
+    A client holds a shared lock on its file. When nobody holds it any more, however the client ended, the
+    file goes and the session is over.
+    """
+
+    def __init__(self, data_dir: Path, *, max_sessions: int = 64, max_staging_bytes: int = 64 << 20) -> None:
+        """The caller owns `data_dir`, so what a former server staged for it can go. Raises Unavailable."""
+        self.data_dir = data_dir.resolve()
+        self._max_sessions = max_sessions
+        self._max_staging_bytes = max_staging_bytes
+        name = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
+        self._directory = SHARED_MEMORY / f"reverie-{os.getuid()}-{name}"
+        self._open: dict[str, _Open] = {}
+        self._lock = threading.Lock()
+        self._buffers = threading.local()
+        try:
+            with suppress(FileNotFoundError):
+                shutil.rmtree(self._directory)
+            self._directory.mkdir(mode=0o700)
+        except OSError as exc:
+            raise Unavailable(
+                f"{self._directory} cannot be made: {exc.strerror}", field="local_path"
+            ) from exc
+
+    def open(self, num_bytes: int) -> Session:
+        """A new session with a staging file of about `num_bytes`. Raises InvalidArgument, Overloaded."""
+        if num_bytes < 0:
+            raise InvalidArgument(
+                f"staging_bytes is {num_bytes}", field="staging_bytes", expected="a size in bytes"
+            )
+        self.sweep()
+        size = PROOF_BYTES + min(max(num_bytes, _MIN_STAGING_BYTES), self._max_staging_bytes)
+        session = Session(
+            secrets.token_hex(16),
+            self._directory / secrets.token_hex(16),
+            size,
+            secrets.token_bytes(PROOF_BYTES),
+        )
+        with self._lock:
+            if len(self._open) >= self._max_sessions:
+                raise Overloaded(
+                    "too many local sessions",
+                    expected=f"at most {self._max_sessions}",
+                    details={"retry_after_ms": str(int(1e3 * _GRACE_S))},
+                )
+            fd = os.open(session.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            os.ftruncate(fd, size)
+            os.pwrite(fd, session.proof, 0)
+            self._open[session.name] = _Open(session, fd, time.monotonic())
+        return session
+
+    def read(self, session: str, extents: Sequence[tuple[int, int, str]]) -> list[memoryview]:
+        """The staged bytes of (offset, length, field) each, copied: the client can change them no more.
+
+        They stay as they are until this thread reads again. Raises InvalidArgument naming the field.
+        """
+        with self._lock:
+            opened = self._open.get(session)
+            if opened is None:
+                raise InvalidArgument(
+                    "unknown local session", field="local_session", expected="an open session of OpenLocal"
+                )
+            fd = os.dup(opened.fd)
+        try:
+            return self._copied(fd, opened.session.num_bytes, extents)
+        finally:
+            os.close(fd)
+
+    def sweep(self) -> None:
+        """End the sessions whose client is gone."""
+        now = time.monotonic()
+        with self._lock:
+            for name, opened in list(self._open.items()):
+                if now - opened.since > _GRACE_S and _is_free(opened.fd):
+                    self._end(name)
+
+    def close(self) -> None:
+        """End all sessions; idempotent."""
+        with self._lock:
+            for name in list(self._open):
+                self._end(name)
+        with suppress(OSError):
+            shutil.rmtree(self._directory)
+
+    @property
+    def num_sessions(self) -> int:
+        return len(self._open)
+
+    def _copied(self, fd: int, size: int, extents: Sequence[tuple[int, int, str]]) -> list[memoryview]:
+        for offset, length, field in extents:
+            if offset < PROOF_BYTES or length < 0 or offset + length > size:
+                raise InvalidArgument(
+                    f"[{offset}, {offset + length}) is outside the staging file",
+                    field=field,
+                    expected=f"inside [{PROOF_BYTES}, {size})",
+                )
+        whole = self._buffer(sum(length for _, length, _ in extents))
+        pieces, start = [], 0
+        for offset, length, field in extents:
+            piece = whole[start : start + length]
+            if os.preadv(fd, [piece], offset) != length:  # shortened by its owner
+                raise InvalidArgument(
+                    "the staging file is too short", field=field, expected=f"{length} bytes at {offset}"
+                )
+            pieces.append(piece.toreadonly())
+            start += length
+        return pieces
+
+    def _buffer(self, size: int) -> memoryview:
+        """Memory of this thread, used for every block: pages touched anew cost more than copying."""
+        buffer: memoryview | None = getattr(self._buffers, "view", None)
+        if buffer is None or len(buffer) < size:
+            buffer = self._buffers.view = memoryview(bytearray(size))
+        return buffer[:size]
+
+    def _end(self, name: str) -> None:
+        opened = self._open.pop(name)
+        os.close(opened.fd)
+        with suppress(OSError):
+            opened.session.path.unlink()
+        _log.info("local session ended session=%s open=%d", name[:8], len(self._open))
+
+
+def _is_free(fd: int) -> bool:
+    """Whether no other process holds a lock on the file."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    return True

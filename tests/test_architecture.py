@@ -40,6 +40,7 @@ WIRE_SIDE = frozenset(
         "servicer",
         "paging",
         "interceptors",
+        "call",
         "server",
         "commands",
         "__main__",

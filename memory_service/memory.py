@@ -1,6 +1,6 @@
 """The one protocol of the memory, which the engine runs in process and the client over gRPC."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from memory_service.types import (
@@ -22,6 +22,17 @@ from memory_service.types import (
     VideoKey,
     VideoSpec,
 )
+
+
+class Watching(Protocol):
+    """Events as they happen. `close` ends the iteration from any thread, also while another waits for an event.
+    """
+
+    def __iter__(self) -> Iterator[Event]: ...
+
+    def __next__(self) -> Event: ...
+
+    def close(self) -> None: ...
 
 
 class Memory(Protocol):
@@ -156,7 +167,7 @@ class Memory(Protocol):
         block: Block,
         query: Query,
         *,
-        known: Sequence[Handle] = (),
+        known: Collection[Handle] = (),
         epoch: int | None = None,
         sync: bool = False,
     ) -> Advanced:
@@ -173,11 +184,11 @@ class Memory(Protocol):
         Raises NotFound.
         """
 
-    def watch(self, pool: str, video: str = "") -> Iterator[Event]:
+    def watch(self, pool: str, video: str = "") -> Watching:
         """What happens in a pool, or to one video of it, from now on; the first event is WATCHING.
 
-        Closing the iterator ends it. A slow reader loses events, which LOST counts. Raises InvalidArgument,
-        Overloaded where there are too many watchers.
+        A slow reader loses events, which LOST counts. Raises InvalidArgument, Overloaded where there are too
+        many watchers, at once and not with the first event.
         """
 
     def info(self) -> ServerInfo:

@@ -772,16 +772,18 @@ class OpenLocalResponse(_message.Message):
     def __init__(self, session: _Optional[str] = ..., data_dir: _Optional[str] = ..., staging_path: _Optional[str] = ..., staging_bytes: _Optional[int] = ..., proof: _Optional[bytes] = ...) -> None: ...
 
 class ListRetrievalsRequest(_message.Message):
-    __slots__ = ("key", "page_size", "page_token", "newest_first")
+    __slots__ = ("key", "page_size", "page_token", "newest_first", "skip")
     KEY_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     NEWEST_FIRST_FIELD_NUMBER: _ClassVar[int]
+    SKIP_FIELD_NUMBER: _ClassVar[int]
     key: VideoKey
     page_size: int
     page_token: str
     newest_first: bool
-    def __init__(self, key: _Optional[_Union[VideoKey, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., newest_first: _Optional[bool] = ...) -> None: ...
+    skip: int
+    def __init__(self, key: _Optional[_Union[VideoKey, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., newest_first: _Optional[bool] = ..., skip: _Optional[int] = ...) -> None: ...
 
 class ListRetrievalsResponse(_message.Message):
     __slots__ = ("retrievals", "next_page_token")

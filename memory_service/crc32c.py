@@ -4,7 +4,7 @@ A checksum is a polynomial over GF(2), its highest term in the lowest bit. Joini
 to the power of the second's number of bits, as zlib's crc32_combine does with another polynomial.
 """
 
-from functools import cache
+from functools import lru_cache
 
 import google_crc32c
 import numpy as np
@@ -29,7 +29,9 @@ def joined(crc: int, data: Buffer, data_crc: int) -> int:
     """CRC-32C of some bytes with checksum `crc` followed by `data` with checksum `data_crc`."""
     if len(data) < _EXTEND_BELOW_BYTES:
         return crc32c(data, crc)
-    return _product(_power(len(data)), crc) ^ data_crc
+    lowest, low, high, highest = _shift(len(data))
+    shifted = lowest[crc & 255] ^ low[crc >> 8 & 255] ^ high[crc >> 16 & 255] ^ highest[crc >> 24]
+    return shifted ^ data_crc
 
 
 def _product(a: int, b: int) -> int:
@@ -43,9 +45,18 @@ def _product(a: int, b: int) -> int:
     return product
 
 
-@cache
+@lru_cache(maxsize=64)
+def _shift(num_bytes: int) -> tuple[tuple[int, ...], ...]:
+    """A checksum times x to the power of the bits in `num_bytes`, as a table for each of its bytes.
+
+    Multiplication is linear, so the products of the bytes add up. Few sizes occur: those of latents.
+    """
+    power = _power(num_bytes)
+    return tuple(tuple(_product(power, byte << shift) for byte in range(256)) for shift in (0, 8, 16, 24))
+
+
 def _power(num_bytes: int) -> int:
-    """x to the power of the bits in `num_bytes`, modulo the polynomial. Few sizes occur: those of latents."""
+    """x to the power of the bits in `num_bytes`, modulo the polynomial."""
     square, power = _ONE >> 8, _ONE
     while num_bytes:
         if num_bytes & 1:

@@ -32,6 +32,7 @@ WIRE_SIDE = frozenset(
     [
         "wire",
         "bulk",
+        "framing",
         "status",
         "connection",
         "writer",

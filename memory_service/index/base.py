@@ -56,6 +56,9 @@ class Index(Protocol):
     def drop(self, partition: VideoKey) -> None:
         """Forget a partition; one that is not there is dropped already."""
 
+    def num_bytes(self, partition: VideoKey) -> int:
+        """Memory that the rows of a partition take now; 0 for one that is not there."""
+
     def search(self, probes: Sequence[Probe]) -> list[Candidates]:
         """Answer each probe. Spans reach past neither end of their partition; a full span is exhausted."""
 

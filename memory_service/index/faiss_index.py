@@ -37,6 +37,10 @@ class FaissFlatIndex:
     def drop(self, partition: VideoKey) -> None:
         self._partitions.pop(partition, None)
 
+    def num_bytes(self, partition: VideoKey) -> int:
+        flat = self._partitions.get(partition)
+        return 0 if flat is None else int(flat.ntotal) * int(flat.code_size)
+
     def search(self, probes: Sequence[Probe]) -> list[Candidates]:
         return [_nearest(self._partitions[probe.partition], probe) for probe in probes]
 

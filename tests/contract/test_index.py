@@ -181,6 +181,29 @@ def test_a_dropped_partition_starts_again(index: Index) -> None:
     assert search_one(index, again[4], 1, Span(0, 5)).frames.tolist() == [4]
 
 
+def test_equal_spans_of_one_partition_are_answered_apart(index: Index) -> None:
+    history, queries = rows(300, 48), rows(40, 48, 5)
+    index.add(ONE, history)
+    spans = [Span(0, 300), Span(10, 200), Span(10, 200), Span(299, 300)]
+    probes = [Probe(ONE, query, 1 + i % 7, spans[i % 4]) for i, query in enumerate(queries)]
+    for probe, found in zip(probes, index.search(probes), strict=True):
+        (alone,) = index.search([probe])
+        assert found.frames.tolist() == alone.frames.tolist()
+        assert np.abs(found.scores - alone.scores).max() <= 2 * coarse_error(48)
+
+
+def test_the_bytes_of_a_partition_are_those_of_its_rows(index: Index) -> None:
+    assert index.num_bytes(ONE) == 0
+    for _ in range(160):
+        index.add(ONE, rows(3, 1024))
+    assert 480 * 4096 <= index.num_bytes(ONE) <= 480 * 4608
+    index.truncate(ONE, 30)
+    assert 30 * 4096 <= index.num_bytes(ONE) <= 30 * 4608
+    assert index.num_bytes(TWO) == 0
+    index.drop(ONE)
+    assert index.num_bytes(ONE) == 0
+
+
 def test_partitions_are_used_by_threads_at_once(index: Index) -> None:
     history = rows(90, 64)
 

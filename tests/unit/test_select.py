@@ -64,6 +64,9 @@ class Stingy:
 
     def drop(self, partition: VideoKey) -> None: ...
 
+    def num_bytes(self, partition: VideoKey) -> int:
+        return self.history.nbytes if partition == KEY else 0
+
     def search(self, probes: list[Probe]) -> list[Candidates]:
         (probe,) = probes
         self.asked.append(probe.k)

@@ -16,6 +16,9 @@ _ONE = 1 << 31
 _EXTEND_BELOW_BYTES = 1 << 17
 """Below this reading the second buffer again is cheaper than joining."""
 
+_USES_BEFORE_TABLES = 64
+"""So often a size must occur before its tables, 5 ms of work, are made: a latent's does, a preview's not."""
+
 
 def crc32c(data: Buffer, crc: int = 0) -> int:
     """CRC-32C of `data`, continuing `crc`; copies nothing.
@@ -27,11 +30,38 @@ def crc32c(data: Buffer, crc: int = 0) -> int:
 
 def joined(crc: int, data: Buffer, data_crc: int) -> int:
     """CRC-32C of some bytes with checksum `crc` followed by `data` with checksum `data_crc`."""
-    if len(data) < _EXTEND_BELOW_BYTES:
-        return crc32c(data, crc)
-    lowest, low, high, highest = _shift(len(data))
-    shifted = lowest[crc & 255] ^ low[crc >> 8 & 255] ^ high[crc >> 16 & 255] ^ highest[crc >> 24]
-    return shifted ^ data_crc
+    if len(data) >= _EXTEND_BELOW_BYTES and (tables := _shift(len(data)).tables()) is not None:
+        lowest, low, high, highest = tables
+        shifted = lowest[crc & 255] ^ low[crc >> 8 & 255] ^ high[crc >> 16 & 255] ^ highest[crc >> 24]
+        return shifted ^ data_crc
+    return crc32c(data, crc)
+
+
+class _Shift:
+    """Multiplication of a checksum by x to the power of the bits in `num_bytes`, by tables.
+
+    There is one for each byte of the checksum: multiplication is linear, so their products add up.
+    """
+
+    def __init__(self, num_bytes: int) -> None:
+        self._num_bytes = num_bytes
+        self._uses = 0
+        self._tables: tuple[tuple[int, ...], ...] | None = None
+
+    def tables(self) -> tuple[tuple[int, ...], ...] | None:
+        """The four tables; None while the size has not occurred often enough to be worth them."""
+        self._uses += 1
+        if self._tables is None and self._uses > _USES_BEFORE_TABLES:
+            power = _power(self._num_bytes)
+            self._tables = tuple(
+                tuple(_product(power, byte << shift) for byte in range(256)) for shift in (0, 8, 16, 24)
+            )
+        return self._tables
+
+
+@lru_cache(maxsize=64)
+def _shift(num_bytes: int) -> _Shift:
+    return _Shift(num_bytes)
 
 
 def _product(a: int, b: int) -> int:
@@ -43,16 +73,6 @@ def _product(a: int, b: int) -> int:
         a = (a << 1) & 0xFFFFFFFF
         b = b >> 1 ^ (_POLYNOMIAL if b & 1 else 0)
     return product
-
-
-@lru_cache(maxsize=64)
-def _shift(num_bytes: int) -> tuple[tuple[int, ...], ...]:
-    """A checksum times x to the power of the bits in `num_bytes`, as a table for each of its bytes.
-
-    Multiplication is linear, so the products of the bytes add up. Few sizes occur: those of latents.
-    """
-    power = _power(num_bytes)
-    return tuple(tuple(_product(power, byte << shift) for byte in range(256)) for shift in (0, 8, 16, 24))
 
 
 def _power(num_bytes: int) -> int:

@@ -23,4 +23,5 @@ def test_known_value() -> None:
 @pytest.mark.parametrize("before", [0, 1, 64, 12_288])
 def test_joined_is_the_checksum_of_the_concatenation(before: int, size: int) -> None:
     first, second = (np.random.default_rng(1).bytes(n) for n in (before, size))
-    assert joined(crc32c(first), second, crc32c(second)) == google_crc32c.value(first + second)
+    for _ in range(70):  # by reading at first, by tables once the size has occurred often
+        assert joined(crc32c(first), second, crc32c(second)) == google_crc32c.value(first + second)

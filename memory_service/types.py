@@ -282,6 +282,16 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class ReelExtent:
+    """Bytes of the file at `path`, relative to the data directory; the right file has this inode number."""
+
+    path: str
+    inode: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Advanced:
     """Answer to advance: the block is kept, `hits` answer the query over the history that includes it.
 

@@ -4,21 +4,12 @@ import mmap
 import os
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
+
+from memory_service.types import ReelExtent
 
 _MAX_MAPS = 256
 """Reels that stay mapped; each holds a file descriptor's worth of kernel memory and no more."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReelExtent:
-    """Bytes of the file at `path` in the data directory; it is the right one if it has this inode number."""
-
-    path: str
-    inode: int
-    offset: int
-    length: int
 
 
 class MappedReels:

@@ -1,11 +1,12 @@
-"""Selection policies: from an index's candidates to hits, by exact scores.
+"""Exact scores, and the k best by them: what an index proposes becomes an answer here.
 
 m candidates, D embedding dimension. Every score is the float32 rounding of a cosine in float64 that depends
 on the two vectors alone: all exact indexes give the same hits, and equal vectors tie, the older first.
+`policy` has the ways of choosing other than by score alone.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -16,6 +17,11 @@ from memory_service.types import Embeddings
 
 TOP_K = "top-k"
 """The policy: the k nearest eligible frames."""
+
+MAX_RUNNERS_UP = 8
+"""Best candidates that were not chosen, of which the log keeps so many."""
+
+Scores: TypeAlias = NDArray[np.float32]
 
 Gather: TypeAlias = Callable[[Sequence[int]], Embeddings]
 """Stored embeddings float32 [m, D] of m frames."""
@@ -29,10 +35,12 @@ _CHUNK = 512
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """The chosen frames, best first, and their scores."""
+    """The chosen frames, best first, and their scores; then the best that were not chosen, best first."""
 
-    frames: tuple[int, ...]
-    scores: tuple[float, ...]
+    frames: tuple[int, ...] = ()
+    scores: tuple[float, ...] = ()
+    runner_up_frames: tuple[int, ...] = ()
+    runner_up_scores: tuple[float, ...] = ()
 
 
 def coarse_error(dim: int) -> float:
@@ -44,20 +52,28 @@ def coarse_error(dim: int) -> float:
     return (dim + 4) * 2.0**-24
 
 
-def cosines(rows: Embeddings, query: Embeddings) -> NDArray[np.float32]:
+def cosines(rows: Embeddings, query: Embeddings) -> Scores:
     """Cosine of each row [m, D] with `query` [D], float64 inside, float32 and within [-1, 1] outside.
 
-    Row sums are numpy's pairwise ones: unlike a BLAS product they do not depend on a row's neighbours.
+    Defined by numpy's pairwise sums, which depend on nothing but a row's own values. BLAS sums faster but as
+    it likes, so its cosine counts only where every order of summation rounds to the same float32.
     """
     query64 = query.astype(np.float64)
     query_norm = np.sqrt((query64 * query64).sum())
-    scores = np.empty(len(rows), np.float64)
+    either_way = (4 * len(query) + 16) * 2.0**-53
+    scores = np.empty(len(rows), np.float32)
     for start in range(0, len(rows), _CHUNK):
         rows64 = rows[start : start + _CHUNK].astype(np.float64)
-        dots = (rows64 * query64).sum(axis=1)
-        rows64 *= rows64
-        scores[start : start + _CHUNK] = dots / np.sqrt(rows64.sum(axis=1)) / query_norm
-    return np.clip(scores, -1.0, 1.0).astype(np.float32)
+        some = np.vecdot(rows64, query64) / np.sqrt(np.vecdot(rows64, rows64)) / query_norm
+        rounded = (some - either_way).astype(np.float32)
+        unsure = np.flatnonzero(rounded != (some + either_way).astype(np.float32))
+        if len(unsure):
+            rows64 = rows64[unsure]
+            dots = (rows64 * query64).sum(axis=1)
+            rows64 *= rows64
+            rounded[unsure] = dots / np.sqrt(rows64.sum(axis=1)) / query_norm
+        scores[start : start + _CHUNK] = rounded
+    return scores.clip(-1.0, 1.0, out=scores)
 
 
 def top_k(index: Index, probes: Sequence[Probe], gather: Gather) -> list[Ranked]:
@@ -65,19 +81,27 @@ def top_k(index: Index, probes: Sequence[Probe], gather: Gather) -> list[Ranked]
 
     An index proposes by approximate scores, so more than k candidates are scored exactly, and twice as many
     again until the best possible score of a frame that was not proposed is below the k-th. `eligible` of
-    each probe must lie inside the partition.
+    each probe must lie inside the partition. Runners-up are those that are proven to be the next best.
     """
-    ranked = [Ranked((), ())] * len(probes)
+    ranked = [Ranked()] * len(probes)
     wanted = {i: probe.k + _SLACK for i, probe in enumerate(probes) if len(probe.eligible)}
     while wanted:
-        batch = [replace(probes[i], k=min(k, len(probes[i].eligible))) for i, k in wanted.items()]
+        batch = [
+            Probe(probe.partition, probe.query, min(k, len(probe.eligible)), probe.eligible)
+            for probe, k in ((probes[i], k) for i, k in wanted.items())
+        ]
         for i, probe, found in zip(list(wanted), batch, index.search(batch), strict=True):
             scores = cosines(gather(found.frames.tolist()), probe.query)
-            order = np.lexsort((found.frames, -scores))[: probes[i].k]
-            exhausted = probe.k == len(probe.eligible) or not index.exact
-            if exhausted or scores[order[-1]] > found.scores.min() + coarse_error(len(probe.query)):
-                ranked[i] = Ranked(tuple(found.frames[order].tolist()), tuple(scores[order].tolist()))
-                del wanted[i]
-            else:
-                wanted[i] *= 2
+            order = np.lexsort((found.frames, -scores))
+            k, proven = probes[i].k, len(order)
+            if index.exact and probe.k < len(probe.eligible):
+                unseen = found.scores[-1] + coarse_error(len(probe.query))
+                proven = int(np.count_nonzero(scores > unseen))
+                if proven < k:
+                    wanted[i] *= 2
+                    continue
+            order = order[: min(proven, k + MAX_RUNNERS_UP)]
+            frames, exact = tuple(found.frames[order].tolist()), tuple(scores[order].tolist())
+            ranked[i] = Ranked(frames[:k], exact[:k], frames[k:], exact[k:])
+            del wanted[i]
     return ranked

@@ -1,11 +1,11 @@
 """The client's side of reading: bytes of the server's reels, mapped read-only."""
 
-import mmap
 import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
 
+from memory_service.growing_map import GrowingMap
 from memory_service.types import ReelExtent
 
 _MAX_MAPS = 256
@@ -18,7 +18,7 @@ class MappedReels:
     def __init__(self, data_dir: Path) -> None:
         """Raises OSError where the directory cannot be opened."""
         self._root = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._maps: OrderedDict[tuple[str, int], memoryview] = OrderedDict()
+        self._maps: OrderedDict[tuple[str, int], GrowingMap] = OrderedDict()
         self._lock = threading.Lock()
 
     def view(self, extent: ReelExtent) -> memoryview:
@@ -28,13 +28,17 @@ class MappedReels:
         """
         key = extent.path, extent.inode
         with self._lock:
-            data = self._maps.get(key)
-            if data is None or extent.offset + extent.length > len(data):
-                data = self._maps[key] = self._mapped(extent)
+            data = self._maps.setdefault(key, GrowingMap())
             self._maps.move_to_end(key)
             while len(self._maps) > _MAX_MAPS:
                 self._maps.popitem(last=False)
-        return data[extent.offset : extent.offset + extent.length]
+            found = data.view(extent.offset, extent.length)
+            if found is None:
+                self._grow(data, extent)
+                found = data.view(extent.offset, extent.length)
+        if found is None:
+            raise FileNotFoundError(f"{extent.path} has no piece of {extent.length} bytes")
+        return found
 
     def close(self) -> None:
         """Forget all maps; views that are in use stay valid."""
@@ -42,7 +46,7 @@ class MappedReels:
             self._maps.clear()
         os.close(self._root)
 
-    def _mapped(self, extent: ReelExtent) -> memoryview:
+    def _grow(self, data: GrowingMap, extent: ReelExtent) -> None:
         pool, _, name = extent.path.partition("/")
         if not name or "/" in name or pool.startswith(".") or name.startswith("."):
             raise FileNotFoundError(f"{extent.path!r} names no reel")
@@ -57,6 +61,6 @@ class MappedReels:
                 raise FileNotFoundError(f"{extent.path} is another file by now")
             if extent.offset < 0 or extent.length < 0 or extent.offset + extent.length > found.st_size:
                 raise FileNotFoundError(f"{extent.path} ends before the bytes that were named")
-            return memoryview(mmap.mmap(fd, found.st_size, access=mmap.ACCESS_READ))
+            data.grow(fd, found.st_size)
         finally:
             os.close(fd)

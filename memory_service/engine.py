@@ -37,10 +37,9 @@ from memory_service.validate import (
     check_id,
     check_key,
     check_parts,
-    check_queries,
-    check_query,
     check_spec,
 )
+from memory_service.validate_search import check_queries, check_query
 from memory_service.videos import Videos
 
 _MAX_EPOCH = 2**52

@@ -27,8 +27,29 @@ class Limits:
     max_metadata_bytes: int = 64 << 10
     """Most bytes of UTF-8 in a video's metadata and encoder id together."""
 
+    max_named: int = 16
+    """Most named embeddings of a frame."""
+
+    max_block_metadata_bytes: int = 16 << 10
+    """Most bytes of UTF-8 in the metadata of a block, and of a filter."""
+
     max_k: int = 4096
     """Most hits of one query."""
+
+    max_diverse_k: int = 512
+    """Most hits of one query with `mmr_lambda`: each of them is compared with every candidate."""
+
+    max_pinned: int = 256
+    """Most pinned frames of one query."""
+
+    max_terms: int = 16
+    """Most terms of one query's score beside the first."""
+
+    max_filter_keys: int = 64
+    """Most keys of metadata that one filter asks for."""
+
+    max_scope_videos: int = 1024
+    """Most videos that one search names."""
 
     max_queries: int = 256
     """Most queries of one search."""

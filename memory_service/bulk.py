@@ -27,17 +27,20 @@ def put_block(block: Block, message: pb.Block) -> None:
             )
         part = wire.fill(message.parts.add(), f"{field}.", name=name)
         part.payloads.extend(_octets(data, f"{field}.payloads[{j}]") for j, data in enumerate(payloads))
+    wire.put_named(block.named, 2, message.named, "block.named")
+    wire.update(message.metadata, block.metadata, "block.metadata")
+    wire.fill(message, "block.", unix_ms=block.unix_ms)
 
 
 def block_from_proto(message: pb.Block) -> Block:
     """Raises InvalidArgument where the message holds no block of n frames."""
     parts = {}
-    for i, part in enumerate(message.parts):
+    for i, part in enumerate(wire.few(message.parts, "block.parts")):
         if part.name in parts:
             raise InvalidArgument(
                 f"part {part.name!r} is there twice", field=f"block.parts[{i}].name", expected="another name"
             )
-        parts[part.name] = tuple(part.payloads)
+        parts[part.name] = tuple(wire.few(part.payloads, f"block.parts[{i}].payloads"))
     if LATENT not in parts:
         raise InvalidArgument(
             "the block has no latents", field="block.parts", expected=f"a part named {LATENT!r}"
@@ -45,13 +48,21 @@ def block_from_proto(message: pb.Block) -> Block:
     n = len(parts[LATENT])
     if n == 0:
         raise InvalidArgument("the block is empty", field="block.embeddings", expected="at least one frame")
-    return Block(message.start, wire.vectors_from_bytes(message.embeddings, n, "block.embeddings"), parts)
+    return Block(
+        start=message.start,
+        embeddings=wire.vectors_from_bytes(message.embeddings, n, "block.embeddings"),
+        parts=parts,
+        named=wire.named_from_proto(message.named, n, "block.named"),
+        metadata=dict(wire.few(message.metadata, "block.metadata")),
+        unix_ms=message.unix_ms,
+    )
 
 
 def block_bytes(block: Block) -> int:
-    """Bytes of a block's embeddings and payloads."""
+    """Bytes of a block's embeddings and payloads; the rest is small."""
     payloads = (data for payloads in block.parts.values() for data in payloads)
-    return block.embeddings.nbytes + sum(memoryview(data).nbytes for data in payloads)
+    vectors = block.embeddings.nbytes + sum(rows.nbytes for rows in block.named.values())
+    return vectors + sum(memoryview(data).nbytes for data in payloads)
 
 
 def put_frame(frame: Frame, message: pb.Frame) -> None:
@@ -61,18 +72,30 @@ def put_frame(frame: Frame, message: pb.Frame) -> None:
     for name, data in frame.parts.items():
         octets = bytes(data)
         message.payloads.add(name=name, data=octets, crc32c=crc32c(octets))
+    wire.put_named(frame.named, 1, message.named, "frame.named")
+    wire.update(message.metadata, frame.metadata, "frame.metadata")
+    wire.fill(message, "frame.", unix_ms=frame.unix_ms)
 
 
 def frame_from_proto(message: pb.Frame) -> Frame:
     """Raises DataLoss where a payload does not match its checksum."""
-    parts = {payload.name: _verified(payload) for payload in message.payloads}
-    embedding = wire.vectors_from_bytes(message.embedding, 1, "frame.embedding")[0]
-    return Frame(wire.handle_from_proto(message.handle), embedding, parts)
+    named = wire.named_from_proto(message.named, 1, "frame.named")
+    return Frame(
+        handle=wire.handle_from_proto(message.handle),
+        embedding=wire.vectors_from_bytes(message.embedding, 1, "frame.embedding")[0],
+        parts={payload.name: _verified(payload) for payload in message.payloads},
+        named={name: rows[0] for name, rows in named.items()},
+        metadata=dict(message.metadata),
+        unix_ms=message.unix_ms,
+    )
 
 
 def frame_bytes(frame: Frame) -> int:
-    """Upper bound on the size of a frame's message."""
-    return 1024 + frame.embedding.nbytes + sum(256 + len(data) for data in frame.parts.values())
+    """Upper bound on the size of a frame's message; a character takes up to four bytes."""
+    parts = sum(256 + memoryview(data).nbytes for data in frame.parts.values())
+    named = sum(256 + vector.nbytes for vector in frame.named.values())
+    texts = sum(16 + 4 * (len(key) + len(text)) for key, text in frame.metadata.items())
+    return 1024 + frame.embedding.nbytes + parts + named + texts
 
 
 def _octets(data: Buffer, field: str) -> bytes:

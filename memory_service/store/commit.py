@@ -6,8 +6,12 @@ import time
 
 from memory_service.errors import ServiceError
 from memory_service.store.reel_file import ReelFile
+from memory_service.workers import Worker
 
 _log = logging.getLogger(__name__)
+
+_PERIOD_S = 0.5
+"""Longest time without a sign of life of a thread that has nothing to do."""
 
 
 class GroupCommit:
@@ -19,9 +23,11 @@ class GroupCommit:
     def __init__(self, interval_s: float | None) -> None:
         """Without an interval there is no thread, and reels are left to whoever commits or closes them."""
         self._interval_s = interval_s
-        self._changed: set[ReelFile] = set()
+        self._changed: dict[ReelFile, float] = {}
+        self._committing: dict[ReelFile, float] = {}
         self._wake = threading.Condition()
         self._closing = False
+        self._beat = time.monotonic()
         self._thread: threading.Thread | None = None
         if interval_s is not None:
             self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
@@ -32,6 +38,21 @@ class GroupCommit:
         """Whether what is marked will be committed; without an interval there is nothing that could die."""
         return self._thread is None or self._thread.is_alive()
 
+    @property
+    def workers(self) -> tuple[Worker, ...]:
+        """Its thread, for a watchdog."""
+        if self._thread is None:
+            return ()
+        period_s = _PERIOD_S + (self._interval_s or 0.0)
+        return (Worker(self._thread.name, self._thread.is_alive(), self._beat, period_s),)
+
+    @property
+    def oldest_s(self) -> float:
+        """How long the reel that waits longest has been waiting, seconds; 0 when nothing waits."""
+        with self._wake:
+            since = [*self._changed.values(), *self._committing.values()]
+        return time.monotonic() - min(since) if since else 0.0
+
     def mark(self, reel: ReelFile) -> None:
         """Have `reel` committed soon."""
         if self._thread is None:
@@ -39,7 +60,7 @@ class GroupCommit:
         with self._wake:
             if not self._changed:
                 self._wake.notify()
-            self._changed.add(reel)
+            self._changed.setdefault(reel, time.monotonic())
 
     def close(self) -> None:
         """Commit what is marked and end the thread."""
@@ -52,18 +73,23 @@ class GroupCommit:
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._changed or self._closing)
+                self._beat = time.monotonic()
+                if not self._wake.wait_for(lambda: self._changed or self._closing, _PERIOD_S):
+                    continue
                 if not self._changed:
                     return
                 if not self._closing:
                     self._wake.wait_for(lambda: self._closing, self._interval_s)
-                batch, self._changed = self._changed, set()
+                batch = self._committing = self._changed
+                self._changed = {}
             started = time.perf_counter()
             for reel in batch:
+                self._beat = time.monotonic()
                 if reel.closed:
                     continue
                 try:
                     reel.commit()
                 except ServiceError as exc:
                     _log.error("commit failed path=%s reason=%s", reel.path, exc)
+            self._committing = {}
             _log.debug("committed reels=%d ms=%.1f", len(batch), 1e3 * (time.perf_counter() - started))

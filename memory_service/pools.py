@@ -1,0 +1,217 @@
+"""The pools of one memory: their specs, what they use, and their coming and going."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from functools import partial
+
+from memory_service.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    NotEmpty,
+    NotFound,
+    ServiceError,
+    Unavailable,
+)
+from memory_service.expiry import Expiry
+from memory_service.quota import Ledger
+from memory_service.store.pool_files import PoolFiles
+from memory_service.types import PoolInfo, PoolSpec, PoolUsage
+
+_log = logging.getLogger(__name__)
+
+_MOST = 2**63 - 1
+
+
+class Pools:
+    """Safe for threads. A pool that is being dropped takes no new videos.
+
+    A pool whose spec cannot be read takes no new bytes until `update` gives it another: without it nobody
+    knows what it may use. The other pools go on.
+    """
+
+    def __init__(
+        self,
+        files: PoolFiles,
+        ledger: Ledger,
+        expiry: Expiry,
+        *,
+        default: PoolSpec,
+        hot: Callable[[str], tuple[int, int]],
+        read_only: bool,
+    ) -> None:
+        """`default` is the spec of pools that nobody created by name, `hot` what of a pool is open."""
+        check_pool_spec(default, "default_pool")
+        self._files = files
+        self._ledger = ledger
+        self._expiry = expiry
+        self._default = default
+        self._hot = hot
+        self._read_only = read_only
+        self._specs: dict[str, PoolSpec | Callable[[], ServiceError]] = {}
+        self._entered: dict[str, int] = {}
+        self._dropping: set[str] = set()
+        self._changed = threading.Condition(threading.Lock())
+        if not read_only:
+            for pool in files.names():
+                self._load(pool)
+
+    def create(self, pool: str, spec: PoolSpec) -> PoolInfo:
+        """See `Memory.create_pool`."""
+        with self._changed:
+            self._check_stays(pool)
+            there = self._spec(pool)
+            if there is None:
+                self._set(pool, spec)
+            elif there != spec:
+                raise AlreadyExists(
+                    f"pool {pool} is there with another spec", field="spec", expected=str(there)
+                )
+            return self._info(pool)
+
+    def get(self, pool: str) -> PoolInfo:
+        """See `Memory.get_pool`."""
+        with self._changed:
+            if self._read_only:
+                self._look(pool)
+            return self._info(pool)
+
+    def list(self) -> Sequence[PoolInfo]:
+        """See `Memory.list_pools`. What cannot be read is logged and left out."""
+        with self._changed:
+            if self._read_only:
+                self._specs.clear()
+                for pool in self._files.names():
+                    self._look(pool)
+            found = []
+            for pool in sorted(self._specs):
+                try:
+                    found.append(self._info(pool))
+                except ServiceError as exc:
+                    _log.error("pool left out of list pool=%s reason=%s", pool, exc)
+            return found
+
+    def update(self, pool: str, spec: PoolSpec) -> PoolInfo:
+        """See `Memory.update_pool`."""
+        with self._changed:
+            self._check_stays(pool)
+            if pool not in self._specs:
+                raise no_pool(pool)
+            if self._specs[pool] != spec:
+                self._set(pool, spec)
+            return self._info(pool)
+
+    def drop(self, pool: str, videos: Callable[[], None] | None) -> None:
+        """Forget a pool; `videos` drops its videos, None: it must have none. Raises NotFound, NotEmpty."""
+        with self._changed:
+            self._check_stays(pool)
+            if pool not in self._specs:
+                raise no_pool(pool)
+            self._dropping.add(pool)
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: pool not in self._entered)
+            if videos is not None:
+                videos()
+            num_videos = self._ledger.used(pool).num_videos
+            if num_videos:
+                raise NotEmpty(
+                    f"pool {pool} has {num_videos} videos",
+                    field="with_videos",
+                    expected="a pool without videos",
+                )
+            with self._changed:
+                self._files.remove(pool)
+                del self._specs[pool]
+                self._ledger.forget(pool)
+                self._expiry.allow(pool, 0)
+        finally:
+            with self._changed:
+                self._dropping.discard(pool)
+
+    @contextmanager
+    def entered(self, pool: str) -> Iterator[None]:
+        """The pool, created if it is not there, stays inside the `with`: for whoever makes a video in it.
+
+        Raises Unavailable while it is being dropped, DataLoss where its spec cannot be read, Exhausted.
+        """
+        with self._changed:
+            self._check_stays(pool)
+            if self._spec(pool) is None:
+                self._set(pool, self._default)
+            self._entered[pool] = self._entered.get(pool, 0) + 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._entered[pool] -= 1
+                if not self._entered[pool]:
+                    del self._entered[pool]
+                    self._changed.notify_all()
+
+    def _spec(self, pool: str) -> PoolSpec | None:
+        """What a pool allows; None for one that is not there. Raises DataLoss, Unavailable."""
+        spec = self._specs.get(pool)
+        if spec is None or isinstance(spec, PoolSpec):
+            return spec
+        raise spec()
+
+    def _check_stays(self, pool: str) -> None:
+        if pool in self._dropping:
+            raise Unavailable(f"pool {pool} is being dropped", field="pool", expected="another try, later")
+
+    def _set(self, pool: str, spec: PoolSpec) -> None:
+        self._files.write(pool, spec)
+        self._allow(pool, spec)
+
+    def _allow(self, pool: str, spec: PoolSpec) -> None:
+        self._specs[pool] = spec
+        self._ledger.allow(pool, spec)
+        self._expiry.allow(pool, spec.ttl_ms)
+
+    def _load(self, pool: str) -> None:
+        """What a pool allows and what it holds, from one walk over its directory that keeps nothing of it."""
+        try:
+            self._allow(pool, self._files.spec(pool) or self._default)
+        except ServiceError as exc:
+            _log.error("pool takes nothing new pool=%s reason=%s", pool, exc)
+            again = partial(type(exc), exc.message, field=exc.field, expected=exc.expected)
+            self._specs[pool] = again
+            self._ledger.refuse(pool, again)
+        num_bytes = num_videos = 0
+        for held in self._files.held(pool):
+            num_bytes += held.num_bytes
+            num_videos += held.is_reel
+        self._ledger.correct(pool, num_bytes, num_videos)
+
+    def _look(self, pool: str) -> None:
+        """Beside a writer: as it is on disk now."""
+        self._specs.pop(pool, None)
+        self._ledger.forget(pool)
+        if self._files.exists(pool):
+            self._load(pool)
+
+    def _info(self, pool: str) -> PoolInfo:
+        spec = self._spec(pool)
+        if spec is None:
+            raise no_pool(pool)
+        used = self._ledger.used(pool)
+        hot_videos, index_bytes = self._hot(pool)
+        return PoolInfo(pool, spec, PoolUsage(used.num_bytes, used.num_videos, hot_videos, index_bytes))
+
+
+def no_pool(pool: str) -> NotFound:
+    """The error for a pool that is not there."""
+    return NotFound(f"there is no pool {pool}", field="pool", expected="a pool that was created")
+
+
+def check_pool_spec(spec: PoolSpec, field: str = "spec") -> None:
+    """Raises InvalidArgument unless every number is one from 0."""
+    for one in fields(PoolSpec):
+        value = getattr(spec, one.name)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
+            raise InvalidArgument(
+                f"{one.name} is {value!r}", field=f"{field}.{one.name}", expected="0 (no limit) or more"
+            )

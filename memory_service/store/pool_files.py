@@ -1,0 +1,166 @@
+"""Pools on disk: a directory each, with its spec in `.pool` and its videos beside it."""
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from memory_service.crc32c import crc32c
+from memory_service.errors import DataLoss, Unavailable
+from memory_service.store.failures import storage_error
+from memory_service.types import PoolSpec
+from memory_service.validate import is_id
+
+_SPEC = ".pool"
+"""Not a valid video id with its suffix, so that no video can collide with it."""
+
+_REEL = ".reel"
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One file of a pool that holds records: its name, size and inode, and how many names the inode has."""
+
+    name: str
+    num_bytes: int
+    inode: int
+    num_links: int
+
+    @property
+    def is_reel(self) -> bool:
+        """Whether it is a video; otherwise it is what a fork shares."""
+        return self.name.endswith(_REEL)
+
+
+class PoolFiles:
+    """The pools of one data directory. Names must have been validated. The caller serialises changes."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._root = data_dir
+
+    def names(self) -> list[str]:
+        """All pools, by name. Raises Unavailable."""
+        try:
+            with os.scandir(self._root) as entries:
+                return sorted(
+                    entry.name
+                    for entry in entries
+                    if is_id(entry.name) and entry.is_dir(follow_symlinks=False)
+                )
+        except OSError as exc:
+            raise storage_error(f"data directory {self._root} cannot be listed", exc) from exc
+
+    def exists(self, pool: str) -> bool:
+        """Whether the pool is there."""
+        return (self._root / pool).is_dir()
+
+    def spec(self, pool: str) -> PoolSpec | None:
+        """The spec of a pool; None where it has none. Raises DataLoss, Unavailable."""
+        path = self._root / pool / _SPEC
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise storage_error(f"spec {path} cannot be read", exc) from exc
+        try:
+            held = json.loads(text)
+            version, spec, checksum = held["version"], held["spec"], held["crc32c"]
+            if version != _VERSION:
+                raise Unavailable(f"spec {path} needs a newer reader", expected=f"version {_VERSION}")
+            if checksum == crc32c(_canonical(spec)):
+                return PoolSpec(**spec)
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise DataLoss(
+            f"the spec of pool {pool} is damaged: {path}", field="pool", expected="UpdatePool with its spec"
+        )
+
+    def write(self, pool: str, spec: PoolSpec) -> None:
+        """Create the pool with that spec, or replace its spec; durable. Raises Exhausted, Unavailable."""
+        folder = self._root / pool
+        try:
+            if folder.is_dir():
+                self._replace(folder, spec)
+            else:
+                self._create(folder, spec)
+        except OSError as exc:
+            raise storage_error(f"spec of pool {pool} cannot be written", exc) from exc
+
+    def remove(self, pool: str) -> None:
+        """Remove the directory of a pool without videos; durable. Raises Unavailable."""
+        folder = self._root / pool
+        try:
+            with suppress(FileNotFoundError):
+                (folder / _SPEC).unlink()
+            folder.rmdir()
+            _sync(self._root)
+        except OSError as exc:
+            raise storage_error(f"pool {pool} cannot be removed", exc) from exc
+
+    def held(self, pool: str) -> Iterator[Held]:
+        """The files that hold records, in no order, without opening any. Raises Unavailable."""
+        try:
+            with os.scandir(self._root / pool) as entries:
+                for entry in entries:
+                    name = entry.name
+                    if name.startswith(".") or not (name.endswith(_REEL) or ".base" in name):
+                        continue
+                    with suppress(FileNotFoundError):
+                        stat = entry.stat(follow_symlinks=False)
+                        yield Held(name, stat.st_size, stat.st_ino, stat.st_nlink)
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            raise storage_error(f"pool {pool} cannot be listed", exc) from exc
+
+    def _create(self, folder: Path, spec: PoolSpec) -> None:
+        """All of it or nothing: the directory appears with its spec."""
+        aside = self._root / f".{secrets.token_hex(16)}.new"
+        aside.mkdir()
+        try:
+            _write(aside / _SPEC, spec)
+            _sync(aside)
+            aside.rename(folder)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                (aside / _SPEC).unlink()
+            with suppress(FileNotFoundError):
+                aside.rmdir()
+            raise
+        _sync(self._root)
+
+    def _replace(self, folder: Path, spec: PoolSpec) -> None:
+        aside = folder / f".{secrets.token_hex(16)}.new"
+        try:
+            _write(aside, spec)
+            aside.replace(folder / _SPEC)
+        finally:
+            with suppress(FileNotFoundError):
+                aside.unlink()
+        _sync(folder)
+
+
+def _write(path: Path, spec: PoolSpec) -> None:
+    values = asdict(spec)
+    held = {"version": _VERSION, "spec": values, "crc32c": crc32c(_canonical(values))}
+    with path.open("x", encoding="ascii") as file:
+        file.write(json.dumps(held) + "\n")
+        file.flush()
+        os.fdatasync(file.fileno())
+
+
+def _canonical(spec: dict[str, int]) -> bytes:
+    return json.dumps(spec, sort_keys=True).encode()
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Self
@@ -10,11 +10,17 @@ from typing import Self
 import memory_service
 from memory_service.durability import Durability, durability_level
 from memory_service.errors import AlreadyExists, NotFound, Unavailable
+from memory_service.events import Events, Watcher
+from memory_service.expiry import Expiry
 from memory_service.frames import StoredFrame
+from memory_service.hot import HotSet
 from memory_service.index.base import load_index
 from memory_service.limits import Limits
+from memory_service.pools import Pools, check_pool_spec
+from memory_service.quota import Ledger
 from memory_service.store.commit import GroupCommit
 from memory_service.store.files import FileStore
+from memory_service.store.pool_files import PoolFiles
 from memory_service.store.scan import Recovery
 from memory_service.types import (
     Advanced,
@@ -23,6 +29,8 @@ from memory_service.types import (
     Found,
     Frame,
     Handle,
+    PoolInfo,
+    PoolSpec,
     Query,
     Retrieval,
     ServerInfo,
@@ -41,6 +49,7 @@ from memory_service.validate import (
 )
 from memory_service.validate_search import check_queries, check_query
 from memory_service.videos import Videos
+from memory_service.workers import Worker
 
 _MAX_EPOCH = 2**52
 """Epochs are random: a video created anew must not revive the handles of one that was dropped."""
@@ -62,24 +71,63 @@ class MemoryEngine:
         commit_interval_s: float = 0.1,
         extent_bytes: int = 4 << 20,
         max_hot_videos: int = 256,
+        max_index_bytes: int = 256 << 20,
+        max_bytes: int = 0,
+        max_videos: int = 0,
+        default_pool: PoolSpec | None = None,
+        max_watchers: int = 64,
+        clock: Callable[[], float] = time.monotonic,
         read_only: bool = False,
     ) -> None:
         """Open the memory in `data_dir`, creating the directory.
 
         `durability` names a level of `Durability`, `commit_interval_s` is the longest that a kept frame stays
         without fdatasync at the level "group", `extent_bytes` how much file a video gets at a time,
-        `max_hot_videos` how many stay open when idle. Raises Busy when another process has the directory,
+        `max_hot_videos` how many stay open when idle, `max_index_bytes` of indexes and tables. `max_bytes`
+        and `max_videos` hold for all pools together, `default_pool` for each that nobody creates by name; 0 is
+        no limit. `clock` is the steady one of expiry. Raises Busy when another process has the directory,
         InvalidArgument for an unknown index or level, Unavailable.
         """
         self.limits = limits or Limits()
         self._index = load_index(index)
         self._read_only = read_only
+        default_pool = default_pool or PoolSpec()
+        check_pool_spec(default_pool, "default_pool")
+        check_pool_spec(PoolSpec(max_bytes, max_videos), "memory")
         store = FileStore(Path(data_dir), extent_bytes=extent_bytes, read_only=read_only)
         level = durability_level(durability)
+        self._durability = str(level)
         self._sync_always = level is Durability.SYNC
         interval_s = None if level is Durability.NONE else commit_interval_s
-        commit = None if read_only else GroupCommit(interval_s)
-        self._videos = Videos(store, self._index, commit, max_hot=max_hot_videos)
+        self._commit = None if read_only else GroupCommit(interval_s)
+        self._events = Events(max_watchers=max_watchers)
+        self._ledger = Ledger(max_bytes=max_bytes, max_videos=max_videos)
+        self._hot = HotSet(max_videos=max_hot_videos, max_bytes=max_index_bytes)
+        self._expiry = Expiry(store.keys, lambda key, due: self._videos.expire(key, due), clock=clock)
+        self._videos = Videos(
+            store,
+            self._index,
+            self._commit,
+            hot=self._hot,
+            ledger=self._ledger,
+            expiry=self._expiry,
+            events=self._events,
+            entered=lambda pool: self._pools.entered(pool),
+        )
+        try:
+            self._pools = Pools(
+                PoolFiles(Path(data_dir)),
+                self._ledger,
+                self._expiry,
+                default=default_pool,
+                hot=self._hot.share,
+                read_only=read_only,
+            )
+        except BaseException:
+            self._videos.close()
+            raise
+        if not read_only:
+            self._expiry.start()
         self._started = time.monotonic()
 
     @classmethod
@@ -95,6 +143,48 @@ class MemoryEngine:
         """Torn tails found in the videos opened so far."""
         return tuple(self._videos.recoveries)
 
+    @property
+    def events(self) -> Events:
+        """What happens in this memory, for whoever wants to count it."""
+        return self._events
+
+    def workers(self) -> Sequence[Worker]:
+        """The threads in the background. All of them must live as long as the memory is open."""
+        if self._commit is None:
+            return ()
+        return (*self._commit.workers, self._expiry.worker)
+
+    def create_pool(self, pool: str, spec: PoolSpec) -> PoolInfo:
+        """See `Memory.create_pool`."""
+        self._check_writable()
+        check_id(pool, "pool")
+        check_pool_spec(spec)
+        return self._pools.create(pool, spec)
+
+    def get_pool(self, pool: str) -> PoolInfo:
+        """See `Memory.get_pool`."""
+        self._videos.check_open()
+        check_id(pool, "pool")
+        return self._pools.get(pool)
+
+    def list_pools(self) -> Sequence[PoolInfo]:
+        """See `Memory.list_pools`. What cannot be read is logged and left out."""
+        self._videos.check_open()
+        return self._pools.list()
+
+    def update_pool(self, pool: str, spec: PoolSpec) -> PoolInfo:
+        """See `Memory.update_pool`."""
+        self._check_writable()
+        check_id(pool, "pool")
+        check_pool_spec(spec)
+        return self._pools.update(pool, spec)
+
+    def drop_pool(self, pool: str, *, with_videos: bool = False) -> None:
+        """See `Memory.drop_pool`."""
+        self._check_writable()
+        check_id(pool, "pool")
+        self._pools.drop(pool, (lambda: self._videos.drop_all(pool)) if with_videos else None)
+
     def create_video(self, key: VideoKey, spec: VideoSpec) -> VideoInfo:
         """See `Memory.create_video`."""
         self._check_writable()
@@ -109,7 +199,7 @@ class MemoryEngine:
         )
         epoch = 1 + secrets.randbelow(_MAX_EPOCH - 1)
         new = VideoInfo(key, plain, VideoState(epoch, 0, 0), time.time_ns() // 1_000_000)
-        there = self._videos.get_or_create(new)
+        there, _ = self._videos.create(new)
         if there.spec != plain:
             raise AlreadyExists(
                 f"video {key.pool}/{key.video} is there with another spec",
@@ -124,16 +214,31 @@ class MemoryEngine:
         with self._videos.use(key) as video:
             return video.info()
 
-    def list_videos(self, pool: str) -> Sequence[VideoInfo]:
+    def list_videos(self, pool: str, *, after: str = "", limit: int | None = None) -> Sequence[VideoInfo]:
         """See `Memory.list_videos`. What cannot be read is logged and left out."""
         check_id(pool, "pool")
-        return self._videos.list(pool)
+        return self._videos.list(pool, after, limit)
 
     def drop_video(self, key: VideoKey) -> None:
         """See `Memory.drop_video`."""
         self._check_writable()
         check_key(key)
         self._videos.drop(key)
+
+    def heartbeat(self, keys: Sequence[VideoKey]) -> Sequence[VideoKey]:
+        """See `Memory.heartbeat`."""
+        self._videos.check_open()
+        for number, key in enumerate(keys):
+            check_key(key, f"keys[{number}]")
+        return [key for key in keys if not self._videos.touch(key)]
+
+    def watch(self, pool: str, video: str = "") -> Watcher:
+        """See `Memory.watch`. Watching begins with the call; `close`, from any thread, ends it."""
+        self._videos.check_open()
+        check_id(pool, "pool")
+        if video:
+            check_id(video, "video")
+        return self._events.watch(pool, video)
 
     def append(
         self, key: VideoKey, block: Block, *, epoch: int | None = None, sync: bool = False
@@ -199,18 +304,29 @@ class MemoryEngine:
 
     def info(self) -> ServerInfo:
         """See `Memory.info`."""
+        used = self._ledger.total
         return ServerInfo(
             version=memory_service.__version__,
             index=self._index.name,
             max_message_bytes=self.limits.max_message_bytes,
             max_k=self.limits.max_k,
             max_queries=self.limits.max_queries,
-            hot_videos=self._videos.hot,
+            hot_videos=len(self._hot),
             uptime_s=time.monotonic() - self._started,
+            max_hits=self.limits.max_hits,
+            durability=self._durability,
+            num_bytes=used.num_bytes,
+            max_bytes=self._ledger.whole.max_bytes,
+            num_videos=used.num_videos,
+            max_videos=self._ledger.whole.max_videos,
+            index_bytes=self._hot.num_bytes,
+            max_index_bytes=self._hot.max_bytes,
         )
 
     def close(self) -> None:
         """See `Memory.close`. Raises what the last commit of a video raises."""
+        self._expiry.close()
+        self._events.close()
         self._videos.close()
 
     def _check_writable(self) -> None:

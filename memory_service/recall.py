@@ -3,21 +3,25 @@
 import time
 from collections.abc import Sequence
 
+from memory_service.events import Events
 from memory_service.frames import Frames
 from memory_service.index.base import Index, Probe
 from memory_service.retrieval_log import RetrievalLog
 from memory_service.select import TOP_K, Ranked, top_k
-from memory_service.types import Hit, Query, Retrieval, Span, VideoKey, VideoState
+from memory_service.types import EventKind, Hit, Query, Retrieval, Span, VideoKey, VideoState
 
 
 class Recall:
     """The searches of one video. Its caller holds the video's lock and has validated the queries."""
 
-    def __init__(self, key: VideoKey, frames: Frames, index: Index, log: RetrievalLog) -> None:
+    def __init__(
+        self, key: VideoKey, frames: Frames, index: Index, log: RetrievalLog, events: Events
+    ) -> None:
         self._key = key
         self._frames = frames
         self._index = index
         self._log = log
+        self._events = events
 
     def search(
         self, state: VideoState, queries: Sequence[Query], fields: Sequence[str], *, log: bool
@@ -32,7 +36,9 @@ class Recall:
         search_us = round(1e6 * (time.perf_counter() - started))
         if log:
             for query, chosen in zip(queries, ranked, strict=True):
-                self._log.add(self._retrieval(state, query, chosen, search_us))
+                retrieval = self._retrieval(state, query, chosen, search_us)
+                self._log.add(retrieval)
+                self._events.publish(EventKind.RETRIEVED, self._key, state, retrieval=retrieval)
         return [
             tuple(
                 Hit(self._frames.handle(frame), score)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from memory_service.errors import AlreadyExists, Fenced, NotFound, OutOfOrder, ServiceError, Unavailable
+from memory_service.events import Events
 from memory_service.frames import Frames, StoredFrame
 from memory_service.index.base import Index
 from memory_service.recall import Recall
@@ -18,6 +19,7 @@ from memory_service.types import (
     Advanced,
     Appended,
     Block,
+    EventKind,
     Found,
     Handle,
     Hit,
@@ -27,16 +29,25 @@ from memory_service.types import (
     VideoState,
 )
 
+_TABLE_BYTES = 512
+"""Memory of the tables of frames and blocks, a frame."""
+
 
 class Video:
     """A video's verbs. Safe for threads; arguments have been validated.
 
-    `changed` is called with the reel after each append to it. Every verb raises NotFound once the video has
+    `changed` is called with the reel after each append to it; what happens to the video is published in
+    `events`, under the lock, so that its events come in order. Every verb raises NotFound once the video has
     been dropped.
     """
 
     def __init__(
-        self, reel: ReelFile, found: Scan, index: Index, changed: Callable[[ReelFile], None] | None
+        self,
+        reel: ReelFile,
+        found: Scan,
+        index: Index,
+        changed: Callable[[ReelFile], None] | None,
+        events: Events,
     ) -> None:
         created = unpack_video(found.records[0])
         self.key = created.key
@@ -47,7 +58,8 @@ class Video:
         self._frames = Frames(self.key, self._epoch, reel)
         self._log = RetrievalLog(self.key, reel)
         self._index = index
-        self._recall = Recall(self.key, self._frames, index, self._log)
+        self._recall = Recall(self.key, self._frames, index, self._log, events)
+        self._events = events
         self._changed = changed
         self._ended: Callable[[], ServiceError] | None = None
         self._lock = threading.Lock()
@@ -122,6 +134,11 @@ class Video:
             self._index.drop(self.key)
 
     @property
+    def memory_bytes(self) -> int:
+        """What it costs to keep this video open: its part of the index, and its tables."""
+        return self._index.num_bytes(self.key) + self._frames.length * _TABLE_BYTES
+
+    @property
     def failed(self) -> bool:
         """Whether the reel refuses appends because an earlier write or commit of it failed."""
         return self._reel.failure is not None
@@ -171,6 +188,7 @@ class Video:
             raise
         self._frames.add(unpack_block(record))
         self._mark()
+        self._events.publish(EventKind.APPENDED, self.key, self._state())
         return False
 
     def _check_duplicate(self, block: Block, packed: PackedBlock, length: int) -> None:

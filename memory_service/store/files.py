@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from memory_service.errors import AlreadyExists, Busy, DataLoss, NotFound, Unavailable
+from memory_service.quota import Account
 from memory_service.records import pack_video, unpack_video
 from memory_service.reel import Body, Kind, encode
 from memory_service.store.failures import storage_error
@@ -44,17 +45,18 @@ class FileStore:
         except OSError as exc:
             raise storage_error(f"data directory {data_dir} cannot be used", exc) from exc
 
+    def new_bytes(self, info: VideoInfo) -> int:
+        """Size of the reel that `create` makes."""
+        return len(_first_record(info))
+
     def create(self, info: VideoInfo) -> None:
         """Create a reel with its video record: all of it or nothing, and durable. Raises AlreadyExists."""
         path = self._path(info.key)
-        _, buffers = encode(
-            Kind.VIDEO, pack_video(info), Body(), sequence=0, epoch=info.state.epoch, durable=0
-        )
         aside = path.with_name(f".{secrets.token_hex(16)}.new")
         try:
             self._make_pool(path.parent)
             try:
-                _write_durably(aside, b"".join(buffers))
+                _write_durably(aside, _first_record(info))
                 os.link(aside, path)
             finally:
                 with suppress(FileNotFoundError):
@@ -65,11 +67,24 @@ class FileStore:
         except OSError as exc:
             raise storage_error(f"reel {path} cannot be created", exc) from exc
 
-    def open(self, key: VideoKey) -> tuple[ReelFile, Scan]:
-        """Open and verify the reel of a video. Raises NotFound, DataLoss, Unavailable."""
+    def size(self, key: VideoKey) -> int:
+        """Size of the reel of a cold video in bytes. Raises NotFound, Unavailable."""
         path = self._path(key)
         try:
-            reel, found = self._opened(path)
+            return path.stat(follow_symlinks=False).st_size
+        except (FileNotFoundError, NotADirectoryError) as exc:
+            raise not_found(key) from exc
+        except OSError as exc:
+            raise storage_error(f"reel {path} cannot be found", exc) from exc
+
+    def open(self, key: VideoKey, account: Account | None = None) -> tuple[ReelFile, Scan]:
+        """Open and verify the reel of a video; its bytes are booked in `account`.
+
+        Raises NotFound, DataLoss, Unavailable.
+        """
+        path = self._path(key)
+        try:
+            reel, found = self._opened(path, account)
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise not_found(key) from exc
         except OSError as exc:
@@ -108,17 +123,19 @@ class FileStore:
         except OSError as exc:
             raise storage_error(f"reel {path} cannot be removed", exc) from exc
 
-    def keys(self, pool: str) -> Iterator[VideoKey]:
-        """The videos of a pool by name; none for a pool that is not there."""
+    def keys(self, pool: str, after: str = "") -> Iterator[VideoKey]:
+        """The videos of a pool by name, those behind `after`; none for a pool that is not there."""
         try:
-            names = sorted(entry.name for entry in os.scandir(self._root / pool))
+            with os.scandir(self._root / pool) as entries:
+                names = [
+                    name.removesuffix(_SUFFIX) for entry in entries if (name := entry.name).endswith(_SUFFIX)
+                ]
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as exc:
             raise storage_error(f"pool {pool} cannot be listed", exc) from exc
-        for video in sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)):
-            if not video.startswith("."):
-                yield VideoKey(pool, video)
+        for video in sorted(name for name in names if name > after and not name.startswith(".")):
+            yield VideoKey(pool, video)
 
     def close(self) -> None:
         """Release the lock; idempotent."""
@@ -126,12 +143,12 @@ class FileStore:
             os.close(self._lock_fd)
             self._lock_fd = -1
 
-    def _opened(self, path: Path) -> tuple[ReelFile, Scan]:
+    def _opened(self, path: Path, account: Account | None) -> tuple[ReelFile, Scan]:
         """Open a reel; beside a writer, what looks like damage may be a record being written: look again."""
         for _ in range(_LOOKS_BESIDE_A_WRITER if self._read_only else 0):
             with suppress(DataLoss):
                 return open_reel(path, extent_bytes=self._extent_bytes, read_only=True)
-        return open_reel(path, extent_bytes=self._extent_bytes, read_only=self._read_only)
+        return open_reel(path, extent_bytes=self._extent_bytes, read_only=self._read_only, account=account)
 
     def _path(self, key: VideoKey) -> Path:
         return self._root / key.pool / f"{key.video}{_SUFFIX}"
@@ -140,6 +157,11 @@ class FileStore:
         if not pool.is_dir():
             pool.mkdir(exist_ok=True)
             _sync_directory(self._root)
+
+
+def _first_record(info: VideoInfo) -> bytes:
+    _, buffers = encode(Kind.VIDEO, pack_video(info), Body(), sequence=0, epoch=info.state.epoch, durable=0)
+    return b"".join(buffers)
 
 
 def not_found(key: VideoKey) -> NotFound:

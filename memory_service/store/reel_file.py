@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from memory_service.errors import DataLoss, ServiceError, Unavailable
+from memory_service.quota import Account
 from memory_service.reel import (
     PREFIX_BYTES,
     Body,
@@ -27,6 +28,9 @@ _log = logging.getLogger(__name__)
 _MAX_BUFFERS = 1024
 """IOV_MAX of Linux: how many buffers one pwritev takes."""
 
+_MARKS = frozenset(Kind) - {Kind.VIDEO, Kind.BLOCK, Kind.RETRIEVAL}
+"""Records that say something about others: small, and never refused for want of quota."""
+
 _RESTART = "a restart of the service once the disk works: what is on it is then read back and verified"
 
 
@@ -39,8 +43,17 @@ class ReelFile:
     """
 
     def __init__(
-        self, path: Path, fd: int, size: int, found: Scan, *, extent_bytes: int, read_only: bool
+        self,
+        path: Path,
+        fd: int,
+        size: int,
+        found: Scan,
+        *,
+        extent_bytes: int,
+        read_only: bool,
+        account: Account | None = None,
     ) -> None:
+        """`account` is where its bytes are booked; None where they are not counted."""
         self.path = path
         self.read_only = read_only
         self.failure: str | None = None
@@ -53,8 +66,10 @@ class ReelFile:
         self._sequence = len(found.records)
         self._epoch = found.records[0].prefix.epoch
         self._to_commit = max(r.end for r in found.records if r.prefix.kind != Kind.COMMIT)
+        self._account = account
         self._lock = threading.Lock()
         self._sync_lock = threading.Lock()
+        self._book_end()
 
     @property
     def closed(self) -> bool:
@@ -63,7 +78,8 @@ class ReelFile:
     def append(self, kind: Kind, header: dict[str, Any], body: Body | None = None) -> Record:
         """Add a record at the end; after the return it survives a crash of the process.
 
-        Raises Exhausted when the disk is full, Unavailable on any other failure; the reel is then as before.
+        Raises Exhausted when the quota or the disk is used up, Unavailable on any other failure; the reel is
+        then as before.
         """
         with self._lock:
             if self._fd < 0:
@@ -73,17 +89,22 @@ class ReelFile:
             prefix, buffers = encode(
                 kind, header, body or Body(), sequence=self._sequence, epoch=self._epoch, durable=self.durable
             )
+            if self._account is not None:
+                self._account.grow(prefix.record_bytes, mark=kind in _MARKS)
             try:
                 self._allocate(self.end + prefix.record_bytes)
                 _write_all(self._fd, buffers, self.end)
             except OSError as exc:
                 self._wipe_after_end()
+                self._book_end()
                 raise storage_error(f"append to {self.path} failed", exc) from exc
             record = Record(self.end, prefix, header)
             self.end = record.end
             self._sequence += 1
             if kind != Kind.COMMIT:
                 self._to_commit = self.end
+            else:
+                self._book_end()
             return record
 
     def view(self, offset: int, length: int) -> memoryview:
@@ -191,6 +212,11 @@ class ReelFile:
             os.fdatasync(self._fd)
             self.durable = self.end
 
+    def _book_end(self) -> None:
+        """Book what is there, and a mark for what is not durable yet."""
+        if self._account is not None:
+            self._account.settle(self.end, mark_due=self._to_commit > self.durable)
+
     def _wipe_after_end(self) -> None:
         """Undo a partial write, so that no reader ever sees it."""
         try:
@@ -201,7 +227,9 @@ class ReelFile:
             _log.error("reel poisoned path=%s end=%d reason=%s", self.path, self.end, self.failure)
 
 
-def open_reel(path: Path, *, extent_bytes: int, read_only: bool = False) -> tuple[ReelFile, Scan]:
+def open_reel(
+    path: Path, *, extent_bytes: int, read_only: bool = False, account: Account | None = None
+) -> tuple[ReelFile, Scan]:
     """Open and verify a reel; for writing also cut a torn tail and commit what a former process left.
 
     Raises DataLoss, Exhausted, Unavailable, and FileNotFoundError where there is none.
@@ -212,7 +240,15 @@ def open_reel(path: Path, *, extent_bytes: int, read_only: bool = False) -> tupl
         found = scan(path, source)
         if not read_only:
             found = rescan_from_disk(path, fd, found)
-        reel = ReelFile(path, fd, len(source), found, extent_bytes=extent_bytes, read_only=read_only)
+        reel = ReelFile(
+            path,
+            fd,
+            len(source),
+            found,
+            extent_bytes=extent_bytes,
+            read_only=read_only,
+            account=account,
+        )
         if not read_only:
             reel.settle(torn=found.recovery is not None)
     except BaseException:

@@ -72,8 +72,7 @@ class Server:
             raise
 
     def _register(self) -> None:
-        max_fetches = max(1, self._config.num_threads // 2)
-        servicer = Servicer(self._engine, self._engine.limits, max_fetches=max_fetches)
+        servicer = Servicer(self._engine, self._engine.limits)
         memory_pb2_grpc.add_MemoryServiceServicer_to_server(  # type: ignore[no-untyped-call]
             servicer, self._server
         )

@@ -22,7 +22,7 @@ MAX_MESSAGE_BYTES = 64 << 10
 @pytest.mark.parametrize(("k", "some"), [(6, True), (400, True), (1500, False)])
 def test_hits_and_frames_of_advance_fit_together(tmp_path: Path, k: int, some: bool) -> None:
     engine = MemoryEngine(tmp_path / "data")
-    servicer = Servicer(engine, Limits(max_message_bytes=MAX_MESSAGE_BYTES), max_fetches=1)
+    servicer = Servicer(engine, Limits(max_message_bytes=MAX_MESSAGE_BYTES))
     engine.create_video(KEY, dataclasses.replace(SPEC, latent_dtype="float32", latent_shape=(1750,)))
     latent = bytes(LATENT_BYTES)
     for start in range(0, 6 * 256, 256):

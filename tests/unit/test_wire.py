@@ -46,10 +46,10 @@ maps = st.dictionaries(texts, texts, max_size=3)
 float32s = st.floats(width=32, allow_nan=False)
 
 
-def built(kind: Any, **values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+def built(type_: Any, /, **values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Values of a type with a strategy for every field: one forgotten here would be forgotten there."""
-    assert set(values) == {field.name for field in fields(kind)}
-    return st.builds(kind, **values)
+    assert set(values) == {field.name for field in fields(type_)}
+    return st.builds(type_, **values)
 
 
 def tuples(values: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:

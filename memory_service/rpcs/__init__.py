@@ -1,0 +1,1 @@
+"""The RPCs of memory.proto over any `Memory`, by noun: unwire, one verb, wire."""

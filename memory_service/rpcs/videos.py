@@ -1,0 +1,78 @@
+"""RPCs of videos as a whole: their life from creation to drop."""
+# ruff: noqa: ARG002, N802 -- names and signatures are gRPC's
+
+from collections.abc import Iterator
+
+import grpc
+
+from memory_service import wire
+from memory_service.paging import check_place, fill, rows_wanted
+from memory_service.rpcs.base import Rpcs
+from memory_service.types import VideoInfo
+from memory_service.v1 import memory_pb2 as pb
+
+_READ_AHEAD = 100
+"""Videos read at a time for a page; one with much metadata fills a message before many of them do."""
+
+
+class VideoRpcs(Rpcs):
+    """CreateVideo, GetVideo, ListVideos, DropVideo, ForkVideo, TruncateVideo, SealVideo."""
+
+    def CreateVideo(
+        self, request: pb.CreateVideoRequest, context: grpc.ServicerContext
+    ) -> pb.CreateVideoResponse:
+        wire.require(request, "key", "spec")
+        video = self._memory.create_video(
+            wire.key_from_proto(request.key), wire.spec_from_proto(request.spec)
+        )
+        return pb.CreateVideoResponse(video=wire.video_to_proto(video))
+
+    def GetVideo(self, request: pb.GetVideoRequest, context: grpc.ServicerContext) -> pb.GetVideoResponse:
+        wire.require(request, "key")
+        video = self._memory.get_video(wire.key_from_proto(request.key))
+        return pb.GetVideoResponse(video=wire.video_to_proto(video))
+
+    def ListVideos(
+        self, request: pb.ListVideosRequest, context: grpc.ServicerContext
+    ) -> pb.ListVideosResponse:
+        max_rows = rows_wanted(request.page_size)
+        check_place(request.page_token)
+        videos = self._videos(request.pool, request.page_token, min(max_rows + 1, _READ_AHEAD))
+        page, more = fill(map(wire.video_to_proto, videos), pb.Video.ByteSize, self._budget_bytes, max_rows)
+        return pb.ListVideosResponse(videos=page, next_page_token=page[-1].key.video if more else "")
+
+    def DropVideo(self, request: pb.DropVideoRequest, context: grpc.ServicerContext) -> pb.DropVideoResponse:
+        wire.require(request, "key")
+        self._memory.drop_video(wire.key_from_proto(request.key))
+        return pb.DropVideoResponse()
+
+    def ForkVideo(self, request: pb.ForkVideoRequest, context: grpc.ServicerContext) -> pb.ForkVideoResponse:
+        wire.require(request, "parent", "key")
+        video = self._memory.fork_video(
+            wire.key_from_proto(request.parent),
+            wire.key_from_proto(request.key),
+            length=request.length if request.HasField("length") else None,
+            epoch=request.parent_epoch if request.HasField("parent_epoch") else None,
+            metadata=dict(wire.few(request.metadata, "metadata")) or None,
+        )
+        return pb.ForkVideoResponse(video=wire.video_to_proto(video))
+
+    def TruncateVideo(
+        self, request: pb.TruncateVideoRequest, context: grpc.ServicerContext
+    ) -> pb.TruncateVideoResponse:
+        wire.require(request, "key")
+        epoch = request.epoch if request.HasField("epoch") else None
+        video = self._memory.truncate_video(wire.key_from_proto(request.key), request.length, epoch=epoch)
+        return pb.TruncateVideoResponse(video=wire.video_to_proto(video))
+
+    def SealVideo(self, request: pb.SealVideoRequest, context: grpc.ServicerContext) -> pb.SealVideoResponse:
+        wire.require(request, "key")
+        epoch = request.epoch if request.HasField("epoch") else None
+        video = self._memory.seal_video(wire.key_from_proto(request.key), epoch=epoch)
+        return pb.SealVideoResponse(video=wire.video_to_proto(video))
+
+    def _videos(self, pool: str, after: str, at_a_time: int) -> Iterator[VideoInfo]:
+        """The videos of a pool after a name, read as they are asked for."""
+        while videos := self._memory.list_videos(pool, after=after, limit=at_a_time):
+            yield from videos
+            after = videos[-1].key.video

@@ -11,11 +11,14 @@ ADDRESS ?= 127.0.0.1:50051
 BIN := .venv/bin
 USER_STAMP := .venv/.user-$(SERVICE)
 DEV_STAMP := .venv/.dev
+BENCH_STAMP := .venv-bench/.peers
+# Peers bring much that nothing else needs, so they live apart.
+BENCH = $(if $(wildcard $(BENCH_STAMP)),.venv-bench/bin,$(BIN))
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PROTO := protos/memory_service/v1/memory.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-slow test-gpu check format protos bench bench-smoke \
+.PHONY: help setup setup-dev demo test test-slow test-gpu check format protos bench bench-peers bench-smoke \
 	serve toy clean
 
 help:  ## List the targets
@@ -45,6 +48,12 @@ $(DEV_STAMP): pyproject.toml $(USER_STAMP)
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
+$(BENCH_STAMP): pyproject.toml .venv/.python
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip --disable-pip-version-check install --quiet "$(TORCH)"
+	.venv-bench/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[$(SERVICE),bench]'
+	@touch $@
+
 demo: setup  ## Start a memory, let two generators share it, leave videos, pictures and tables in out/demo
 	$(BIN)/reverie-generate demo --out $(OUT)
 
@@ -71,10 +80,13 @@ format: setup-dev  ## Format the code
 protos: setup-dev  ## Regenerate memory_service/v1 from protos/
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
 
-bench: setup  ## Measure Append, Search, Advance and Fetch beside in-process numpy
-	$(BIN)/python -m benchmarks
+bench: setup-dev  ## Measure the memory beside its peers and the floor, up to 20 minutes (PART=peers|clients|growth|cold)
+	$(BENCH)/python -m benchmarks $(PART)
 
-bench-smoke: setup  ## The same benchmark, small: shows that it runs
+bench-peers: $(BENCH_STAMP)  ## Install the peers that pip can install, into .venv-bench
+	@command -v redis-server >/dev/null || echo "redis-server is missing: apt-get install redis-server"
+
+bench-smoke: setup-dev  ## The same benchmark, small and without what must be installed: shows that it runs
 	$(BIN)/python -m benchmarks --smoke
 
 serve: setup  ## Run a memory service; set ADDRESS and DATA to choose where

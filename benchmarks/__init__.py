@@ -1,1 +1,1 @@
-"""What the memory costs beside in-process numpy and the machine's own limits, in one run."""
+"""What the memory costs beside its peers and the machine's own limits, interleaved in one run."""

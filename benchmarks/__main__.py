@@ -1,144 +1,112 @@
-"""`python -m benchmarks`: p50 and p99 of every verb for 1, 4 and 16 generators, beside in-process numpy."""
+"""`python -m benchmarks`: the memory beside its peers and the machine's floor, interleaved in one run."""
 
 import argparse
+import dataclasses
+import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+import time
 from pathlib import Path
 
-# One BLAS thread per process, the baseline's too: two threads on two shared cores make search 60 times slower
-# whenever the neighbour is busy, and must be set before numpy is loaded.
-os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+# Before numpy is loaded, and for every process that is started from here: two BLAS threads on two shared
+# cores make a search 60 times slower whenever the neighbour is busy.
+os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
+os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # pgserver warns without it
 
-from benchmarks.generators import Generators, Seconds, Target
+from benchmarks import cold, plot, runs
+from benchmarks.machine import machine, versions
+from benchmarks.peers import PEERS
 from benchmarks.report import markdown
-from benchmarks.workload import BLOCK_FRAMES, LATENT_BYTES, SPEC
-from memory_service.engine import MemoryEngine
+from benchmarks.rows import Results
+from benchmarks.workload import FRAME_BYTES
 
 RESULTS = Path(__file__).parent / "results"
+PARTS = ("peers", "clients", "growth", "cold")
+
+SMOKE_PEERS = ("floor", "empty RPC", "ours", "numpy", "gRPC of three", "plain file")
+"""Beginnings of the names that a smoke run measures: what needs nothing but the development environment."""
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--generators", type=int, nargs="+", default=[1, 4, 16], metavar="N")
-    parser.add_argument("--history", type=int, nargs="+", default=[480, 4800], metavar="FRAMES")
+    parser.add_argument("part", nargs="?", default="all", choices=(*PARTS, "all"), help="default: all")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only peers whose names begin so")
     parser.add_argument(
-        "--rounds", type=int, default=4, help="interleaved rounds of every target (default 4)"
+        "--without", nargs="+", default=[], metavar="NAME", help="no peers whose names begin so"
     )
-    parser.add_argument("--steps", type=int, default=24, help="block steps of a round (default 24)")
-    parser.add_argument(
-        "--transports", nargs="+", default=["tcp"], choices=["tcp", "unix"], help="default tcp"
-    )
-    parser.add_argument(
-        "--data", type=Path, help="where the histories are written (default: a temporary folder)"
-    )
-    parser.add_argument("--save", metavar="NAME", help="also write benchmarks/results/NAME.md")
+    parser.add_argument("--rounds", type=int, help="interleaved rounds of every peer (default 6)")
+    parser.add_argument("--data", type=Path, help="folder for all files (default: a temporary one)")
+    parser.add_argument("--save", metavar="NAME", help="write benchmarks/results/NAME.md, .json and .png")
     parser.add_argument("--smoke", action="store_true", help="a small run that shows that everything works")
-    args = parser.parse_args()
-    if args.smoke:
-        args.generators, args.history, args.rounds, args.steps = [1, 2], [60], 1, 4
-    return args
+    return parser.parse_args()
 
 
-def targets(
-    args: argparse.Namespace, place: dict[str, str], history: int, num_generators: int
-) -> dict[str, list[Target]]:
-    """Target name -> one target per generator. An engine serves one process only, so it runs alone."""
-    kinds = {"numpy": "numpy", **dict.fromkeys(args.transports, "client")}
-    if num_generators == 1:
-        kinds["engine"] = "engine"
-    num_steps = args.rounds * args.steps
-    return {
-        name: [
-            Target(name, kind, place.get(name, ""), num_steps, history, seed)
-            for seed in range(num_generators)
-        ]
-        for name, kind in kinds.items()
+def measured(args: argparse.Namespace, size: runs.Size, folder: Path) -> Results:
+    """Run the parts that were asked for."""
+    results = Results()
+    only = tuple(args.only or (SMOKE_PEERS if args.smoke else ("",)))
+    chosen = {
+        name: kind
+        for name, kind in PEERS.items()
+        if name.startswith(only) and not name.startswith(tuple(args.without) or ("\0",))
     }
+    for part in PARTS if args.part == "all" else (args.part,):
+        began = time.perf_counter()
+        print(f"{part}:", flush=True)
+        if part == "peers":
+            results.peers = runs.all_peers(size, folder, chosen)
+        elif part == "clients":
+            results.clients = runs.several_clients(size, folder, _among(chosen, runs.CLIENTS))
+        elif part == "growth":
+            results.growth = runs.growing(size, folder, _among(chosen, runs.GROWTH))
+        else:
+            results.cold = cold.measure(folder, size.cold_short, size.cold_long)
+        print(f"  {time.perf_counter() - began:.0f} s", flush=True)
+    return results
 
 
-def preload(data: Path, wanted: list[Target]) -> None:
-    """Write the histories of `wanted` through an engine on `data`, as 3-frame blocks."""
-    with closing(MemoryEngine(data)) as engine:
-        for target in wanted:
-            engine.create_video(target.key, SPEC)
-            workload = target.workload()
-            for start in range(0, target.history, BLOCK_FRAMES):
-                engine.append(target.key, workload.block(start))
-
-
-@contextmanager
-def server(data: Path, address: str) -> Iterator[str]:
-    """A memory service in its own process; yields the address that it listens on."""
-    serve = [sys.executable, "-m", "memory_service", "--log-level", "WARNING", "serve"]
-    command = [*serve, "--data", str(data), "--address", address]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        yield dict(field.split("=", 1) for field in shlex.split(line) if "=" in field)["address"]
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-
-
-def measure(args: argparse.Namespace, data: Path, history: int, num_generators: int) -> dict[str, Seconds]:
-    """Timings in seconds by target name and verb, over interleaved rounds."""
-    folders = {name: data / name for name in ("engine", *args.transports)}
-    for name, wanted in targets(args, {}, history, num_generators).items():
-        if name in folders:
-            preload(folders[name], wanted)
-    os.sync()
-    with ExitStack() as stack:
-        place = {"engine": str(folders["engine"])}
-        for name in args.transports:
-            address = "127.0.0.1:0" if name == "tcp" else f"unix:{data}/memory.sock"
-            place[name] = stack.enter_context(server(folders[name], address))
-        running = {
-            name: Generators(wanted) for name, wanted in targets(args, place, history, num_generators).items()
-        }
-        timings: dict[str, Seconds] = {name: defaultdict(list) for name in running}
-        for i in range(args.rounds):
-            for name, generators in running.items():
-                part = slice(i * args.steps, (i + 1) * args.steps)
-                for verb, values in generators.run_round(part).items():
-                    timings[name][verb] += values
-            print(f"  {history} frames, {num_generators} generators: round {i + 1}/{args.rounds}", flush=True)
-        for generators in running.values():
-            generators.close()
-    return timings
+def save(results: Results, text: str, name: str, where: str) -> None:
+    """The table, the plot, and what they were made of."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.md").write_text(text)
+    plain = {
+        "machine": where,
+        **{part: [row.plain() for row in getattr(results, part)] for part in ("peers", "clients", "growth")},
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps(plain, default=float))
+    plot.save(results, RESULTS / f"{name}.png", where)
 
 
 def main() -> int:
     args = arguments()
-    with tempfile.TemporaryDirectory(prefix="reverie-bench-", dir=args.data) as folder:
-        need = 1.3 * (1 + len(args.transports)) / 2 * max(args.history) * max(args.generators) * LATENT_BYTES
+    size = runs.SMOKE if args.smoke else runs.Size()
+    if args.rounds:
+        size = dataclasses.replace(size, rounds=args.rounds)
+    with tempfile.TemporaryDirectory(prefix="reverie-bench-", dir=args.data) as name:
+        folder = Path(name)
+        need = 60 * 2 * size.history * FRAME_BYTES
         free = shutil.disk_usage(folder).free
         if free < need:
             print(
-                f"needs {need / 1e9:.0f} GB in {folder}, {free / 1e9:.0f} GB are free; "
-                "give --data, or smaller --generators or --history",
+                f"needs {need / 1e9:.0f} GB in {folder}, {free / 1e9:.0f} GB are free; give --data",
                 file=sys.stderr,
             )
             return 2
-        rows = {}
-        for history in args.history:
-            for num_generators in args.generators:
-                data = Path(folder) / f"{history}-{num_generators}"
-                rows[(history, num_generators)] = measure(args, data, history, num_generators)
-                shutil.rmtree(data)
-    text = markdown(rows)
+        where = machine(folder)
+        results = measured(args, size, folder)
+    command = f"python -m benchmarks {shlex.join(sys.argv[1:])}".strip()
+    text = markdown(results, where, versions(), command, time.strftime("%Y-%m-%d"))
     print(text)
     if args.save:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{args.save}.md").write_text(text)
+        save(results, text, args.save, where)
     return 0
+
+
+def _among(chosen: dict, names: tuple[str, ...]) -> dict:
+    return {name: kind for name, kind in chosen.items() if name in names}
 
 
 if __name__ == "__main__":

@@ -1,91 +1,152 @@
-"""The table of a run, with the machine it ran on and the floor of the same run."""
+"""A run as Markdown."""
 
-import os
-import platform
-import time
-from collections.abc import Mapping
-from pathlib import Path
+import math
+from collections.abc import Iterable, Sequence
 
-import numpy as np
+from benchmarks.rows import Cold, Results, Row
+from benchmarks.targets import targets
 
-from benchmarks.generators import VERBS, Seconds
-from benchmarks.workload import BYTES_PER_STEP, EMBEDDING_DIM
+_FLOORS = {"nothing": "floor, memory", "kill -9": "floor, file", "power loss": "floor, fdatasync"}
+
+_WORDS = """\
+One step appends 3 frames of 199,680 B with embeddings of 1,024 float32, searches 480 of them for 6 in the
+span that is eligible, and copies 6 payloads into a staging buffer; hits and payloads are checked after each
+step. All peers run in one go, their rounds interleaved in random order; one BLAS thread, the allocator as
+glibc has it. *kept* is what an acknowledged block survives, *floor* the same work in C in the same run, of
+equal durability. CPU is of client and server. Memory is anonymous and shared memory per frame of the history,
+of the client + of the server; the libraries that come with a client are in it."""
 
 
-def machine() -> str:
-    """One line that names the processor, the cores this process may use, memory and versions."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next(
-        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+def markdown(results: Results, machine: str, versions: str, command: str, date: str) -> str:
+    """All sections for which there is something to show."""
+    parts = [f"Machine: {machine}. {versions}. {date}, `{command}`.", _WORDS]
+    if results.peers:
+        parts.append("## Peers, one client\n\n" + peers_table(results))
+    if results.clients:
+        parts.append("## Several clients of one server\n\n" + clients_table(results.clients))
+    if results.growth:
+        parts.append("## Growing histories, the verbs one by one\n\n" + growth_table(results.growth))
+    if results.cold is not None:
+        parts.append("## Cold videos\n\n" + cold_table(results.cold))
+    parts.append("## Targets\n\n" + targets_table(results))
+    return "\n\n".join(parts) + "\n"
+
+
+def peers_table(results: Results) -> str:
+    """Fastest first within each durability; what was not measured comes last and says why."""
+    head = (
+        "peer",
+        "kept",
+        "step p50 / p99 ms",
+        "append / search / fetch ms",
+        "CPU ms",
+        "steps/s",
+        "x floor",
+        "recall",
+        "KB/frame on disk",
+        "KB/frame in memory",
     )
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = len(os.sched_getaffinity(0))
-    return (
-        f"{model}, {cores} cores, {memory_gib:.0f} GiB, {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}, numpy {np.__version__}"
+    order = list(_FLOORS)
+    measured = sorted(
+        (r for r in results.peers if r.measured), key=lambda r: (order.index(r.durability), r.p50)
     )
-
-
-def copy_rate(num_bytes: int = 64 << 20, repeats: int = 9) -> float:
-    """Bytes per second of a large copy on one thread, the median of `repeats`."""
-    source, target = np.ones(num_bytes, np.uint8), np.zeros(num_bytes, np.uint8)
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        np.copyto(target, source)
-        seconds.append(time.perf_counter() - start)
-    return num_bytes / float(np.median(seconds))
-
-
-def read_rate(num_bytes: int = 64 << 20, repeats: int = 9) -> float:
-    """Bytes per second of a large dot product with itself on one thread, the median of `repeats`."""
-    source = np.ones(num_bytes // 4, np.float32)
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        np.dot(source, source)
-        seconds.append(time.perf_counter() - start)
-    return num_bytes / float(np.median(seconds))
-
-
-def floor_ms(history: int, copied: float, read: float) -> dict[str, float]:
-    """Least time of each verb in ms: bytes that must be copied or read once, at rates in bytes per second."""
-    floor = {verb: num_bytes / copied for verb, num_bytes in BYTES_PER_STEP.items()}
-    floor["search"] = history * EMBEDDING_DIM * 4 / read
-    floor["advance"] = sum(floor.values())
-    return {verb: 1e3 * seconds for verb, seconds in floor.items()}
-
-
-def markdown(runs: Mapping[tuple[int, int], Mapping[str, Seconds]]) -> str:
-    """`runs` maps (history, number of generators) to target name to verb to seconds."""
-    copied, read = copy_rate(), read_rate()
-    lines = [
-        f"Machine: {machine()}. One thread copies {copied / 1e9:.1f} GB/s and reads {read / 1e9:.1f} GB/s. "
-        f"{time.strftime('%Y-%m-%d')}, `make bench`.",
-        "",
-        "Milliseconds, p50 / p99 over all generators of a row. `numpy`: preallocated arrays in the",
-        "generator's own process, nothing kept, latents in a ring of 480. `engine`: the memory embedded in",
-        "the process. `tcp`, `unix`: a memory service in another process. Advance is append, search and",
-        "fetch in one call. `floor`: the bytes that one step must copy or read, at the rates above.",
-        "",
-        "| history | generators | target | Append | Search | Fetch | Advance | Advance / numpy |",
-        "|--:|--:|---|--:|--:|--:|--:|--:|",
-    ]
-    for (history, num_generators), targets in runs.items():
-        baseline = float(np.median(targets["numpy"]["advance"]))
-        floor = floor_ms(history, copied, read)
-        cells = " | ".join(f"{floor[verb]:.2f}" for verb in VERBS)
+    lines = []
+    for row in measured:
+        floor = results.row(_FLOORS[row.durability])
+        sample = row.sample
+        verbs = [sample.p(50, verb) for verb in ("append", "search", "fetch")]
         lines.append(
-            f"| {history} | {num_generators} | floor | {cells} | {floor['advance'] / 1e3 / baseline:.1f} |"
+            (
+                row.name,
+                row.durability,
+                f"{_ms(row.p50)} / {_ms(sample.p(99))}",
+                " / ".join(map(_ms, verbs)) if not math.isnan(verbs[0]) else "one call",
+                _ms(sample.cpu_per_step),
+                f"{sample.num_steps / sum(sample.seconds['step']):.0f}",
+                f"{row.p50 / floor.p50:.1f}" if floor else "-",
+                _number(sample.recall, ".2f"),
+                _number(row.disk_bytes_per_frame / 1e3, ".1f"),
+                _memory(row),
+            )
         )
-        for name, seconds in targets.items():
-            cells = " | ".join(_p50_p99(seconds[verb]) for verb in VERBS)
-            ratio = float(np.median(seconds["advance"])) / baseline
-            lines.append(f"| {history} | {num_generators} | {name} | {cells} | {ratio:.1f} |")
-    return "\n".join(lines) + "\n"
+    rest = [(r.name, r.durability, r.note, *[""] * (len(head) - 3)) for r in results.peers if not r.measured]
+    return _table(head, [*lines, *rest], left=2)
 
 
-def _p50_p99(seconds: list[float]) -> str:
-    p50, p99 = np.percentile(seconds, [50, 99]) * 1e3
-    return f"{p50:.2f} / {p99:.2f}"
+def _memory(row: Row) -> str:
+    if row.loaded is None:
+        return "-"
+    client, server = row.loaded.client_bytes, row.loaded.server_bytes
+    return f"{client / row.history / 1e3:.1f} + {server / row.history / 1e3:.1f}"
+
+
+def clients_table(rows: Iterable[Row]) -> str:
+    """Steps of all clients together."""
+    head = ("peer", "clients", "step p50 / p99 ms", "steps/s", "CPU ms", "recall")
+    lines: list[Sequence[str]] = []
+    for row in rows:
+        if row.measured:
+            sample = row.sample
+            step = f"{_ms(row.p50)} / {_ms(sample.p(99))}"
+            figures = (
+                f"{sample.steps_per_second:.0f}",
+                _ms(sample.cpu_per_step),
+                _number(sample.recall, ".2f"),
+            )
+            lines.append((row.name, str(row.clients), step, *figures))
+        else:
+            lines.append((row.name, str(row.clients), row.note, "", "", ""))
+    return _table(head, lines, left=1)
+
+
+def growth_table(rows: Iterable[Row]) -> str:
+    """p50 of each verb by length."""
+    head = ("peer", "frames", "append ms", "search ms", "fetch ms", "step ms", "recall")
+    lines: list[Sequence[str]] = []
+    for row in sorted(rows, key=lambda row: (row.name, row.history)):
+        if row.measured:
+            verbs = [_ms(row.sample.p(50, verb)) for verb in ("append", "search", "fetch", "step")]
+            lines.append((row.name, f"{row.history:,}", *verbs, _number(row.sample.recall, ".2f")))
+        else:
+            lines.append((row.name, f"{row.history:,}", row.note, "", "", "", ""))
+    return _table(head, lines, left=1)
+
+
+def cold_table(cold: Cold) -> str:
+    """A server that has much and is asked for little."""
+    head = ("what", "measured")
+    lines: list[Sequence[str]] = [
+        ("videos on disk", f"{cold.videos:,}"),
+        ("written in, s", f"{cold.written_s:.1f}"),
+        ("from start to serving, s", f"{cold.start_s:.2f}"),
+        ("resident memory before use, MB", f"{cold.resident_bytes / 1e6:.0f}"),
+        ("of it anonymous, MB", f"{cold.anonymous_bytes / 1e6:.0f}"),
+        ("resident memory after use, MB", f"{cold.resident_after / 1e6:.0f}"),
+    ]
+    for frames, seconds in cold.first_use_s.items():
+        values = sorted(seconds)
+        figures = f"{_ms(values[len(values) // 2])} / {_ms(values[-1])} over {len(values)} videos"
+        lines.append((f"first search of a video of {frames} frames, p50 / longest ms", figures))
+    return _table(head, lines, left=1)
+
+
+def targets_table(results: Results) -> str:
+    """Each target with what was measured."""
+    lines = [
+        (target.text, target.bound, _number(target.measured, ".2f"), target.verdict, target.detail)
+        for target in targets(results)
+    ]
+    return _table(("target", "to reach", "measured", "", "of"), lines, left=1)
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]], *, left: int) -> str:
+    rules = ["---"] * left + ["--:"] * (len(head) - left)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rules, *lines))
+
+
+def _ms(seconds: float) -> str:
+    return _number(1e3 * seconds, ".2f" if seconds < 0.1 else ".0f")
+
+
+def _number(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)

@@ -1,0 +1,140 @@
+"""The memory of this repository: embedded, inline over gRPC, and by the local path."""
+
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.peers.base import Durability, Kind, Peer, Served
+from benchmarks.peers.processes import python, running
+from benchmarks.workload import EMBEDDING_DIM, LATENT_SHAPE, SMALL_BYTES, Step, Vectors, Video
+from benchmarks.workload import Block as Frames
+from memory_service.client import MemoryClient
+from memory_service.engine import MemoryEngine
+from memory_service.memory import Memory
+from memory_service.types import LATENT, Block, Buffer, Handle, Query, Span, VideoKey, VideoSpec
+
+OPENING_S = 300.0
+"""Deadline of a client: loading and opening long histories is not what is measured."""
+
+POOL = "bench"
+
+_WHOLE = "whole"
+"""Part that carries whole latents where the history has small ones: the size of `latent` is fixed."""
+
+
+@dataclass(frozen=True)
+class Engine(Kind):
+    """Embedded: the generator's own process writes the reels."""
+
+    def connect(self, place: str, video: Video) -> Peer:
+        return MemoryPeer(MemoryEngine(Path(place) / video.name), video, sync=self._sync)
+
+    @property
+    def _sync(self) -> bool:
+        return self.durability is Durability.SYNC
+
+
+@dataclass(frozen=True)
+class Service(Engine):
+    """A server in its own process and one client per generator.
+
+    `cache` lets the client keep payloads that it has fetched; `local` is the path by mapped files.
+    """
+
+    transport: Literal["unix", "tcp"] = "unix"
+    cache: bool = False
+    local: bool = False
+
+    packages: ClassVar[tuple[str, ...]] = ("grpcio",)
+
+    def missing(self) -> str:
+        absent = self.local and "--local-path" not in _serve_help()
+        return "a version whose `reverie-memory serve` has --local-path" if absent else ""
+
+    @contextmanager
+    def serve(self, folder: Path) -> Iterator[Served]:
+        address = f"unix:{folder}/memory.sock" if self.transport == "unix" else "127.0.0.1:0"
+        with server(folder / "data", address, *["--local-path"][: self.local]) as served:
+            yield served
+
+    def connect(self, place: str, video: Video) -> Peer:
+        options: dict[str, Any] = {"local": "auto" if self.local else "off"}
+        if not self.cache:
+            options["cache_bytes"] = 0
+        client = MemoryClient(place, timeout_s=OPENING_S, **_known(options))
+        return MemoryPeer(client, video, sync=self._sync)
+
+
+class MemoryPeer:
+    """A video of any `Memory`. Implements `Fused` with Advance."""
+
+    def __init__(self, memory: Memory, video: Video, *, sync: bool) -> None:
+        self._memory, self._sync = memory, sync
+        self._key = VideoKey(POOL, video.name)
+        self._part = _WHOLE if video.small_history else LATENT
+        shape = (SMALL_BYTES // 2,) if video.small_history else LATENT_SHAPE
+        spec = VideoSpec(EMBEDDING_DIM, "bfloat16", shape, "benchmark/random-unit-vectors")
+        memory.create_video(self._key, spec)
+        self._handles: dict[int, Handle] = {}
+
+    def append(self, block: Frames) -> None:
+        self._memory.append(self._key, self._block(block), sync=self._sync)
+
+    def search(self, query: Vectors, k: int, start: int, stop: int) -> Sequence[int]:
+        found = self._memory.search(self._key, [Query(k, Span(start, stop), query)])
+        self._handles = {hit.handle.frame: hit.handle for hit in found.hits[0]}
+        return tuple(self._handles)
+
+    def fetch(self, frames: Sequence[int], staging: NDArray) -> None:
+        self._stage(self._memory.fetch([self._handles[f] for f in frames], [self._part]), staging)
+
+    def step(self, step: Step, staging: NDArray) -> Sequence[int]:
+        query = Query(len(step.expected), Span(step.start, step.stop), step.query)
+        advanced = self._memory.advance(self._key, self._block(step.block), query, sync=self._sync)
+        self._stage(advanced.frames, staging)
+        return [hit.handle.frame for hit in advanced.hits]
+
+    def close(self) -> None:
+        self._memory.close()
+
+    def _block(self, block: Frames) -> Block:
+        parts: Mapping[str, Sequence[Buffer]] = {LATENT: block.payloads}
+        if self._part == _WHOLE and len(block.payloads[0]) > SMALL_BYTES:
+            parts = {LATENT: [p[:SMALL_BYTES] for p in block.payloads], _WHOLE: block.payloads}
+        return Block(block.start, block.embeddings, parts)
+
+    def _stage(self, frames: Sequence[Any], staging: NDArray) -> None:
+        for row, frame in zip(staging, frames, strict=True):
+            row[:] = np.frombuffer(frame.parts[self._part], np.uint8)
+
+
+@contextmanager
+def server(data: Path, address: str, *options: str) -> Iterator[Served]:
+    """A memory service on `data`, in a process of its own."""
+    command = python("memory_service", "--log-level", "WARNING", "serve")
+    command += ["--data", str(data), "--address", address, *options]
+    with running(command, "serving ") as (process, line):
+        fields = dict(field.split("=", 1) for field in shlex.split(line) if "=" in field)
+        yield Served(fields["address"], (process.pid,))
+
+
+@cache
+def _serve_help() -> str:
+    command = python("memory_service", "serve", "--help")
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _known(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that this version's client has."""
+    import inspect
+
+    parameters = inspect.signature(MemoryClient).parameters
+    return {name: value for name, value in options.items() if name in parameters}

@@ -1,0 +1,78 @@
+"""What a run found, as tables, plots and targets read it."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from benchmarks.measures import Sample
+from benchmarks.peers.base import Kind
+from benchmarks.worker import Loaded
+
+
+@dataclass
+class Row:
+    """One peer under one load. `note` says why there are no figures: not installed, or what went wrong."""
+
+    name: str
+    durability: str
+    is_database: bool
+    clients: int = 1
+    history: int = 0
+    sample: Sample = field(default_factory=Sample)
+    loaded: Loaded | None = None
+    disk_bytes_per_frame: float = 0.0
+    hot_bytes_per_frame: float = 0.0
+    """Anonymous memory that further videos take in the serving processes, per frame."""
+    note: str = ""
+
+    @classmethod
+    def of(cls, kind: Kind, **values: Any) -> "Row":
+        """An empty row of a peer."""
+        return cls(kind.name, kind.durability.value, kind.is_database, **values)
+
+    @property
+    def measured(self) -> bool:
+        return self.sample.num_steps > 0
+
+    @property
+    def p50(self) -> float:
+        """Seconds of a step."""
+        return self.sample.p(50)
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass
+class Cold:
+    """A server on a data directory with many videos that nobody uses."""
+
+    videos: int
+    written_s: float
+    start_s: float
+    resident_bytes: int
+    anonymous_bytes: int
+    first_use_s: dict[int, list[float]]
+    resident_after: int
+
+
+@dataclass
+class Results:
+    """All that one run found; what was not asked for stays empty."""
+
+    peers: list[Row] = field(default_factory=list)
+    clients: list[Row] = field(default_factory=list)
+    growth: list[Row] = field(default_factory=list)
+    cold: Cold | None = None
+
+    def row(self, name: str) -> Row | None:
+        """The measured row of a peer with one client."""
+        return next((row for row in self.peers if row.name == name and row.measured), None)
+
+    def with_clients(self, name: str, clients: int) -> Row | None:
+        """The measured row of a peer with so many clients."""
+        return next((r for r in self.clients if r.name == name and r.clients == clients and r.measured), None)
+
+    def grown(self, name: str) -> dict[int, Row]:
+        """The measured rows of a peer by length of the history."""
+        return {row.history: row for row in self.growth if row.name == name and row.measured}

@@ -1,0 +1,155 @@
+"""The measurements: all peers, several clients, growing histories."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks.measures import Sample
+from benchmarks.peers import CACHED, PEERS
+from benchmarks.peers.base import Kind
+from benchmarks.rows import Row
+from benchmarks.stage import WARM_UP_STEPS, failure, interleaved, rows, stands
+from benchmarks.workload import BLOCK_FRAMES, Video
+
+Answer = TypeVar("Answer")
+
+REVISIT = 0.97
+"""Share of retrieved frames that the step before had retrieved too, as measured with the reference (97 %)."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    history: int = 480
+    rounds: int = 6
+    max_steps: int = 48
+    clients: tuple[int, ...] = (1, 4, 16)
+    client_rounds: int = 4
+    client_steps: int = 24
+    histories: tuple[int, ...] = (480, 4800, 48_000)
+    growth_rounds: int = 4
+    growth_steps: int = 16
+    cold_short: int = 100_000
+    cold_long: int = 1_000
+
+
+SMOKE = Size(
+    history=60,
+    rounds=1,
+    max_steps=4,
+    clients=(1, 2),
+    client_rounds=1,
+    client_steps=4,
+    histories=(60, 240),
+    growth_rounds=1,
+    growth_steps=4,
+    cold_short=200,
+    cold_long=5,
+)
+
+CLIENTS = ("ours, local", "ours, unix inline", "Redis", "gRPC of three RPCs, unix")
+GROWTH = (
+    "ours, embedded",
+    "ours, local",
+    "ours, unix inline",
+    "numpy in process",
+    "list, stack, bmm, topk",
+    "LMDB, no sync",
+)
+
+FULL_HISTORY = 4800
+"""Longest history that is written in full."""
+
+
+def all_peers(size: Size, folder: Path, kinds: dict[str, Kind]) -> list[Row]:
+    """Every peer with one client; then the client's cache with queries that come back."""
+    most = size.history + BLOCK_FRAMES * (WARM_UP_STEPS + size.rounds * size.max_steps)
+    tables = []
+    with stands(kinds, folder / "peers", [Video("video-0", size.history, most)]) as (there, notes):
+        samples = interleaved(there, notes, rounds=size.rounds, max_steps=size.max_steps)
+        tables += rows(kinds, there, notes, samples, history=size.history)
+    shutil.rmtree(folder / "peers")
+    if "ours, unix inline" in kinds:
+        tables += _revisiting(size, folder / "cache", most)
+    return tables
+
+
+def _revisiting(size: Size, folder: Path, most: int) -> list[Row]:
+    plain = PEERS["ours, unix inline"]
+    kinds = {"plain": plain, "cached": CACHED}
+    video = Video("video-0", size.history, most, revisit=REVISIT)
+    with stands(kinds, folder, [video]) as (there, notes):
+        samples = interleaved(there, notes, rounds=size.rounds, max_steps=size.max_steps)
+        table = rows(kinds, there, notes, samples, history=size.history)
+    shutil.rmtree(folder)
+    for row in table:
+        row.name += f", {REVISIT:.0%} of hits come back"
+    return table
+
+
+def several_clients(size: Size, folder: Path, kinds: dict[str, Kind]) -> list[Row]:
+    """1, 4 and 16 clients of one server, each a process with a video of its own."""
+    most = size.history + BLOCK_FRAMES * (
+        WARM_UP_STEPS + len(size.clients) * size.client_rounds * size.client_steps
+    )
+    videos = [Video(f"video-{i}", size.history, most, seed=i) for i in range(max(size.clients))]
+    samples: dict[tuple[str, int], Sample] = {}
+    folder /= "clients"
+    with stands(kinds, folder, videos) as (there, notes):
+        hot = {}
+        for name, stand in there.items():
+            hot[name] = _attempt(notes, name, lambda s=stand: s.hot_bytes_per_frame(max(size.clients)))
+            print(f"  {name}: {max(size.clients)} clients ready", flush=True)
+        for number in range(size.client_rounds):
+            for clients in size.clients:
+                for name, stand in there.items():
+                    sample = _attempt(notes, name, lambda s=stand, c=clients: s.run(size.client_steps, c))
+                    if sample is not None:
+                        samples.setdefault((name, clients), Sample()).add(sample)
+            print(f"  round {number + 1}/{size.client_rounds}", flush=True)
+        table = []
+        for name, kind in kinds.items():
+            for clients in size.clients:
+                row = Row.of(kind, clients=clients, history=size.history, note=notes.get(name, ""))
+                row.sample = samples.get((name, clients), row.sample) if name not in notes else row.sample
+                if name in there and name not in notes:
+                    row.loaded, row.hot_bytes_per_frame = there[name].loaded, hot[name]
+                table.append(row)
+    shutil.rmtree(folder)
+    return table
+
+
+def growing(size: Size, folder: Path, kinds: dict[str, Kind]) -> list[Row]:
+    """Append, search and fetch one by one, over histories of several lengths."""
+    table = []
+    for history in size.histories:
+        print(f"  {history} frames", flush=True)
+        own = folder / f"growth-{history}"
+        video = Video(
+            "video-0",
+            history,
+            history + BLOCK_FRAMES * (WARM_UP_STEPS + size.growth_rounds * size.growth_steps),
+            small_history=history > FULL_HISTORY,
+            revisit=0.0,
+        )
+        with stands(kinds, own, [video]) as (there, notes):
+            samples = interleaved(
+                there, notes, rounds=size.growth_rounds, max_steps=size.growth_steps, fused=False
+            )
+            table += rows(kinds, there, notes, samples, history=history)
+        shutil.rmtree(own)
+    return table
+
+
+def _attempt(notes: dict[str, str], name: str, call: Callable[[], Answer]) -> Answer | None:
+    """What `call` returns; None once the peer has failed, which is noted."""
+    if name in notes:
+        return None
+    try:
+        return call()
+    except Exception as exc:
+        notes[name] = failure(exc)
+        return None

@@ -56,7 +56,7 @@ def rows_wanted(page_size: int) -> int:
 
 
 def check_place(page_token: str) -> None:
-    """Raises InvalidArgument unless the token of a listing by id is empty or an id: the page starts after it."""
+    """Raises InvalidArgument unless a token is empty or an id: the page starts after it."""
     if page_token:
         check_id(page_token, "page_token")
 

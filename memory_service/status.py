@@ -1,19 +1,21 @@
 """Errors to gRPC statuses and back: the one table.
 
 A status carries a google.rpc.ErrorInfo of domain "memory.reverie": `reason` is the class in UPPER_SNAKE, the
-metadata hold `field`, `expected` and the error's details. A status without one comes from gRPC itself (no
-connection, deadline, message too large) and is read by its code.
+metadata hold `field`, `expected` and the error's details. Overloaded brings a google.rpc.RetryInfo besides. A
+status without an ErrorInfo comes from gRPC itself (no connection, deadline, message too large) and is read by
+its code.
 """
 
 import re
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from memory_service import errors
-from memory_service.errors import ServiceError
+from memory_service.errors import Overloaded, ServiceError
 
 DOMAIN = "memory.reverie"
 
@@ -45,6 +47,9 @@ _CLASSES = {code: cls for cls, code in reversed(CODES.items())}
 _OVERLOADED = "Concurrent RPC limit exceeded"
 """What gRPC's own refusal of one call too many says; RESOURCE_EXHAUSTED, though trying again helps."""
 
+_OVERLOADED_RETRY_MS = 100
+"""When to try again after that refusal, which does not say."""
+
 _MAX_TEXT_BYTES = 500
 """UTF-8 kept of each text. Statuses travel in trailers, of which a client takes 8 KiB by default."""
 
@@ -62,10 +67,13 @@ def to_status(error: ServiceError) -> grpc.Status:
         domain=DOMAIN,
         metadata={name: _printable(text) for name, text in texts.items() if text},
     )
-    packed = any_pb2.Any()
-    packed.Pack(info)
+    details = [_packed(info)]
+    if isinstance(error, Overloaded):
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(error.retry_after_ms)
+        details.append(_packed(retry))
     code: int = CODES[type(error)].value[0]
-    status = status_pb2.Status(code=code, message=_printable(error.message), details=[packed])
+    status = status_pb2.Status(code=code, message=_printable(error.message), details=details)
     converted: grpc.Status = rpc_status.to_status(status)
     return converted
 
@@ -84,8 +92,10 @@ def from_rpc_error(exc: grpc.RpcError) -> ServiceError:
 
 
 def _foreign(code: grpc.StatusCode, message: str) -> ServiceError:
-    if code is grpc.StatusCode.CANCELLED or _OVERLOADED in message:
+    if code is grpc.StatusCode.CANCELLED:
         return errors.Unavailable(message)
+    if _OVERLOADED in message:
+        return Overloaded(message, details={"retry_after_ms": str(_OVERLOADED_RETRY_MS)})
     if code in _CLASSES:
         return _CLASSES[code](message)
     return errors.Internal(f"{code.name}: {message}")
@@ -101,6 +111,12 @@ def _error_info(call: grpc.Call) -> error_details_pb2.ErrorInfo | None:
         if packed.Unpack(info) and info.domain == DOMAIN:
             return info
     return None
+
+
+def _packed(message: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
 
 
 def _printable(text: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 import memory_service.errors
-from memory_service.errors import Internal, OutOfOrder, ServiceError, TooLarge, Unavailable
+from memory_service.errors import Internal, OutOfOrder, Overloaded, ServiceError, TooLarge, Unavailable
 from memory_service.status import CODES, DOMAIN, from_rpc_error, reason, to_status
 
 
@@ -64,11 +64,12 @@ def test_every_error_has_a_code_and_a_reason_of_its_own() -> None:
 
 @pytest.mark.parametrize("cls", CODES, ids=lambda cls: cls.__name__)
 def test_every_error_comes_back_the_same(cls: type[ServiceError]) -> None:
-    returned = sent(cls("went wrong", field="block.start", expected="7", details={"expected_start": "7"}))
+    details = {"expected_start": "7", "retry_after_ms": "250"}
+    returned = sent(cls("went wrong", field="block.start", expected="7", details=details))
     assert type(returned) is cls
     assert returned.message == "went wrong"
     assert (returned.field, returned.expected) == ("block.start", "7")
-    assert returned.details == {"expected_start": "7"}
+    assert returned.details == details
 
 
 def test_the_tree_in_the_docstring_says_the_same() -> None:
@@ -90,6 +91,14 @@ def test_status_carries_an_error_info() -> None:
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     assert (info.domain, info.reason, dict(info.metadata)) == (DOMAIN, "OUT_OF_ORDER", {"field": "f"})
+
+
+def test_overloaded_says_when_to_try_again_as_others_do() -> None:
+    error = Overloaded("full", details={"retry_after_ms": "1500"})
+    status = status_pb2.Status.FromString(dict(to_status(error).trailing_metadata)["grpc-status-details-bin"])
+    retry = error_details_pb2.RetryInfo()
+    assert status.details[1].Unpack(retry)
+    assert retry.retry_delay.ToMilliseconds() == 1500
 
 
 def test_reasons() -> None:
@@ -126,7 +135,7 @@ def test_every_status_that_is_not_ours_is_some_error(code: grpc.StatusCode) -> N
     ("code", "details", "cls"),
     [
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max (9 vs. 4)", TooLarge),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!", Unavailable),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!", Overloaded),
         (grpc.StatusCode.CANCELLED, "Channel closed!", Unavailable),
         (grpc.StatusCode.UNIMPLEMENTED, "Method not found!", Internal),
     ],

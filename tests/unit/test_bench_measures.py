@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+
 from benchmarks.measures import Sample, exponent, together
 from benchmarks.meter import anonymous_bytes, cpu_seconds, disk_bytes, family
 

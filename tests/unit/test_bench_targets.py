@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from benchmarks.measures import Sample
 from benchmarks.peers import PEERS
 from benchmarks.peers.base import Durability, Kind

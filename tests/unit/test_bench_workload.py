@@ -1,9 +1,11 @@
 """What the benchmark feeds every peer, and what it takes for the right answer."""
 
 import zlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
+
 from benchmarks.workload import (
     EMBEDDING_DIM,
     FULL_FRAMES,
@@ -33,7 +35,7 @@ def test_payloads_name_their_frame_differ_and_do_not_compress():
     assert [int.from_bytes(p[:8], "little") for p in payloads] == list(range(60))
     assert {len(p) for p in payloads} == {LATENT_BYTES}
     assert len({p[8:] for p in payloads}) == 60
-    assert len(zlib.compress(payloads[3] + payloads[4])) > 1.5 * LATENT_BYTES  # bf16 exponents repeat, no more
+    assert len(zlib.compress(payloads[3] + payloads[4])) > 1.5 * LATENT_BYTES  # exponents repeat, no more
 
 
 def test_payloads_are_normal_noise_in_bfloat16():
@@ -68,7 +70,7 @@ def test_embeddings_and_queries_have_unit_norm():
 def test_revisiting_keeps_about_the_share_of_hits_that_was_asked_for():
     workload = Workload(Video("v", 480, 1000, revisit=0.9))
     hits = [set(step.expected) for step in workload.steps(150)]
-    kept = np.mean([len(a & b) / K for a, b in zip(hits, hits[1:], strict=False)])
+    kept = np.mean([len(a & b) / K for a, b in pairwise(hits)])
     assert kept == pytest.approx(0.9, abs=0.04)
     assert all(min(h) >= SINK and max(h) < 480 - GUARD for h in hits)
 

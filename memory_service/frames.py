@@ -1,161 +1,185 @@
-"""Where the frames of one video lie in its reel, and reading them back verified."""
+"""Where the frames of one video lie: in its own reel, and in the reels that it was forked from."""
 
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
 
-from memory_service.crc32c import crc32c
-from memory_service.errors import DataLoss, NotFound
-from memory_service.records import PackedBlock, StoredBlock
+from memory_service.errors import InvalidArgument, NotFound
+from memory_service.records import StoredBlock
 from memory_service.reel import Extent
-from memory_service.store.reel_file import ReelFile
-from memory_service.types import Block, Buffer, Embeddings, Frame, Handle, VideoKey
+from memory_service.stored_frame import Payload, StoredFrame
+from memory_service.types import Embeddings, Handle, Span, VideoKey
+
+_FRAME_BYTES = 400
+
+
+class Pages(Protocol):
+    """The bytes of a reel, mapped."""
+
+    def view(self, offset: int, length: int) -> memoryview:
+        """Read-only bytes that stay readable while referenced."""
 
 
 @dataclass(frozen=True, slots=True)
-class Payload:
-    """Bytes in the mapped reel and the CRC-32C that they must have."""
+class KeptBlock:
+    """The frames `span` of a block that are still there: all of `stored.span` unless a truncation cut it.
 
-    data: memoryview
-    crc: int
+    `reel` has their bytes and `epoch` is that of their handles. Whoever reads up to byte `upto` of `ends_in`,
+    and all reels before that one, ends with these frames.
+    """
 
-    def verified(self, what: str, field: str) -> memoryview:
-        """The bytes. Raises DataLoss, naming `what`, when they are not what was appended."""
-        if crc32c(self.data) != self.crc:
-            raise DataLoss(f"{what} fails its checksum", field=field, expected=f"CRC-32C {self.crc:#010x}")
-        return self.data
+    span: Span
+    epoch: int
+    reel: Pages
+    stored: StoredBlock
+    ends_in: Pages
+    upto: int
 
+    def embedding(self, frame: int, name: str = "") -> Payload:
+        """A frame's embedding, or its named one. Raises KeyError for a name without any."""
+        return self._payload(self.stored.embedding(frame, name))
 
-@dataclass(frozen=True, slots=True)
-class StoredFrame:
-    """One frame as it lies in the reel, not yet verified; stays readable whatever becomes of the video."""
+    def part(self, part: str, frame: int) -> Payload:
+        """One part of a frame. Raises KeyError for a part that the block lacks."""
+        return self._payload(self.stored.payload(part, frame))
 
-    handle: Handle
-    embedding: Payload
-    parts: Mapping[str, Payload]
-
-    def verified(self, field: str) -> Frame:
-        """The frame, its payloads as read-only views. Raises DataLoss, naming the request's `field`."""
-        name = f"of frame {self.handle.frame} of {self.handle.key.pool}/{self.handle.key.video}"
-        embedding = np.frombuffer(self.embedding.verified(f"the embedding {name}", field), np.float32)
-        parts: dict[str, Buffer] = {
-            part: payload.verified(f"part {part!r} {name}", field) for part, payload in self.parts.items()
-        }
-        return Frame(self.handle, embedding, parts)
+    def _payload(self, extent: Extent) -> Payload:
+        offset, length, crc = extent
+        return Payload(self.reel.view(offset, length), crc)
 
 
 class Frames:
-    """The table of frames of one reel. Reads are safe beside `add`, which its caller serialises."""
+    """The table of frames of one video. Reads are safe beside changes, which its caller serialises."""
 
-    def __init__(self, key: VideoKey, epoch: int, reel: ReelFile) -> None:
+    def __init__(self, key: VideoKey) -> None:
         self._key = key
-        self._epoch = epoch
-        self._reel = reel
-        self._blocks: list[StoredBlock] = []
+        self._blocks: list[KeptBlock] = []
         self._stops: list[int] = []
-        self._ends: list[int] = []
-        self._rows: list[int] = []
-        self._row_bytes = 0
+        self._rows: dict[str, list[int]] = {"": []}
+        self._reels: list[Pages] = []
+        self._reel_starts: list[int] = []
 
     @property
     def length(self) -> int:
         return self._stops[-1] if self._stops else 0
 
     @property
-    def durable(self) -> int:
-        """Number of frames that survive a loss of power."""
-        blocks = bisect_right(self._ends, self._reel.durable)
-        return self._stops[blocks - 1] if blocks else 0
+    def blocks(self) -> tuple[KeptBlock, ...]:
+        """The blocks of this moment, in order."""
+        return tuple(self._blocks)
 
-    def add(self, block: StoredBlock) -> None:
+    @property
+    def table_bytes(self) -> int:
+        """Memory that the table takes, about: measured as tracemalloc sees it, frames of one part."""
+        return _FRAME_BYTES * self.length
+
+    def add(self, stored: StoredBlock, reel: Pages, epoch: int) -> None:
         """Add the block that follows the last one."""
-        self._row_bytes = block.embedding_bytes
-        self._rows += (block.embedding(frame)[0] for frame in range(block.span.start, block.span.stop))
-        self._blocks.append(block)
-        self._ends.append(block.end)
-        self._stops.append(block.span.stop)
+        span = stored.span
+        if not self._reels or self._reels[-1] is not reel:
+            self._reels.append(reel)
+            self._reel_starts.append(span.start)
+        frames = range(span.start, span.stop)
+        self._rows[""] += (stored.embedding(frame)[0] for frame in frames)
+        for name in stored.named:
+            self._rows.setdefault(name, []).extend(stored.embedding(frame, name)[0] for frame in frames)
+        self._blocks.append(KeptBlock(span, epoch, reel, stored, reel, stored.end))
+        self._stops.append(span.stop)
+
+    def truncate(self, length: int, reel: Pages, upto: int) -> None:
+        """Forget the frames from `length` on; a record of `reel` that ends at byte `upto` says so."""
+        blocks = bisect_left(self._stops, length) + (length > 0)
+        del self._blocks[blocks:], self._stops[blocks:]
+        if self.length > length:
+            cut = self._blocks[-1]
+            span = Span(cut.span.start, length)
+            self._blocks[-1] = replace(cut, span=span, ends_in=reel, upto=upto)
+            self._stops[-1] = length
+        for rows in self._rows.values():
+            del rows[length:]
+        reels = bisect_left(self._reel_starts, length)
+        del self._reels[reels:], self._reel_starts[reels:]
+
+    def block(self, frame: int) -> KeptBlock:
+        """The block that holds a kept frame."""
+        return self._blocks[bisect_right(self._stops, frame)]
+
+    def block_before(self, length: int) -> KeptBlock | None:
+        """The block that ends the first `length` frames, None for none. Raises InvalidArgument inside one."""
+        if length == 0:
+            return None
+        block = self.block(length - 1) if length <= self.length else None
+        if block is None or block.span.stop != length:
+            at = bisect_right(self._stops, length)
+            raise InvalidArgument(
+                f"no block ends at frame {length}",
+                field="length",
+                expected=f"the end of a block, such as {self._stops[at - 1] if at else 0}",
+            )
+        return block
 
     def handle(self, frame: int) -> Handle:
         """The handle of a kept frame."""
-        return Handle(self._key, self._epoch, frame)
+        return Handle(self._key, self.block(frame).epoch, frame)
 
     def check_kept(self, frame: int, field: str) -> None:
         """Raises NotFound, naming the request's `field`, unless the frame is kept."""
         if frame >= self.length:
             raise NotFound(f"frame {frame} is not kept", field=field, expected=f"less than {self.length}")
 
-    def end_of(self, frame: int) -> int:
-        """Byte offset in the reel behind the block that holds `frame`."""
-        return self._block(frame).end
+    def check_handle(self, handle: Handle, epoch: int, field: str) -> None:
+        """Raises NotFound unless the handle is alive; `epoch` is that of a frame which would be next."""
+        if handle.frame < self.length:
+            epoch = self.block(handle.frame).epoch
+        if handle.epoch != epoch:
+            raise NotFound(f"stale handle {handle}", field=f"{field}.epoch", expected=str(epoch))
+        self.check_kept(handle.frame, f"{field}.frame")
 
-    def embeddings(self, frames: Sequence[int]) -> Embeddings:
-        """Stored embeddings float32 [m, D] of m >= 1 frames, copied by one gather over the mapped reel."""
-        starts = [self._rows[frame] for frame in frames]
-        values = np.frombuffer(self._reel.view(0, max(starts) + self._row_bytes), np.float32)
-        dim = self._row_bytes // values.itemsize
-        windows = as_strided(values, (len(values) - dim + 1, dim), values.strides * 2, writeable=False)
-        rows: Embeddings = windows[np.array(starts) // values.itemsize]
-        return rows
+    def embeddings(self, frames: Sequence[int], name: str = "") -> Embeddings:
+        """Embeddings float32 [m, D], or named ones, of m >= 1 frames: one gather over each mapped reel."""
+        stored = self._blocks[0].stored
+        row_bytes = (stored.named[name] if name else stored.embeddings).row_bytes
+        rows = self._rows[name]
+        offsets = np.array([rows[frame] for frame in frames])
+        if len(self._reels) == 1:
+            return _gathered(self._reels[0], offsets, row_bytes)
+        gathered = np.empty((len(offsets), row_bytes // 4), np.float32)
+        reels = np.searchsorted(self._reel_starts, frames, side="right") - 1
+        for number in np.unique(reels).tolist():
+            gathered[reels == number] = _gathered(self._reels[number], offsets[reels == number], row_bytes)
+        return gathered
 
     def stored(self, handle: Handle, parts: Sequence[str]) -> StoredFrame:
         """The frame of a live handle with the named parts, or all when none is named. Raises NotFound."""
-        block = self._block(handle.frame)
+        frame = handle.frame
+        block = self.block(frame)
         for part in parts:
-            if part not in block.parts:
+            if part not in block.stored.parts:
                 raise NotFound(
-                    f"frame {handle.frame} has no part {part!r}",
+                    f"frame {frame} has no part {part!r}",
                     field="parts",
-                    expected=f"one of {', '.join(block.parts)}",
+                    expected=f"one of {', '.join(block.stored.parts)}",
                 )
-        embedding = self._payload(block.embedding(handle.frame))
-        names = parts or block.parts
         return StoredFrame(
-            handle, embedding, {name: self._payload(block.payload(name, handle.frame)) for name in names}
+            handle=handle,
+            embedding=block.embedding(frame),
+            parts={name: block.part(name, frame) for name in parts or block.stored.parts},
+            named={name: block.embedding(frame, name) for name in block.stored.named},
+            metadata=block.stored.metadata,
+            unix_ms=block.stored.unix_ms,
         )
 
-    def first_difference(self, block: Block, packed: PackedBlock) -> int | None:
-        """The first frame of `block` that was kept with other bytes or parts; all of them must be kept.
 
-        `packed` is the same block. Raises DataLoss where what was kept is damaged: neither the block that was
-        kept nor one that looks like the damage may pass for a difference or a duplicate.
-        """
-        sent_crcs: Sequence[int] = packed[0]["embedding_crcs"]
-        sent_parts: Mapping[str, Sequence[Extent]] = packed[0]["parts"]
-        for row, frame in enumerate(range(block.span.start, block.span.stop)):
-            stored = self._block(frame)
-            if stored.parts.keys() != block.parts.keys():
-                return frame
-            kept: list[tuple[Extent, Buffer, int]] = [
-                (stored.payload(name, frame), payloads[row], sent_parts[name][row][2])
-                for name, payloads in block.parts.items()
-            ]
-            kept.append((stored.embedding(frame), block.embeddings[row].tobytes(), sent_crcs[row]))
-            if not all(self._is_kept(*one, f"frame {frame}") for one in kept):
-                return frame
-        return None
-
-    def _is_kept(self, extent: Extent, sent: Buffer, sent_crc: int, what: str) -> bool:
-        """Whether `sent` is what was appended there; the checksums know better than the bytes."""
-        _, length, crc = extent
-        if (length, crc) != (memoryview(sent).nbytes, sent_crc):
-            return False
-        payload = self._payload(extent)
-        return _equal(payload.data, sent) or _equal(payload.verified(what, "block"), sent)
-
-    def _block(self, frame: int) -> StoredBlock:
-        return self._blocks[bisect_right(self._stops, frame)]
-
-    def _payload(self, extent: Extent) -> Payload:
-        offset, length, crc = extent
-        return Payload(self._reel.view(offset, length), crc)
-
-
-def _equal(stored: memoryview, sent: Buffer) -> bool:
-    """Whether the bytes are equal; numpy compares them many times faster than memoryviews do."""
-    data = memoryview(sent).cast("B")
-    return len(stored) == len(data) and np.array_equal(
-        np.frombuffer(stored, np.uint8), np.frombuffer(data, np.uint8)
-    )
+def _gathered(reel: Pages, offsets: NDArray[np.int64], row_bytes: int) -> Embeddings:
+    """Rows float32 [m, D] at byte `offsets` of a reel, copied."""
+    first = int(offsets.min())
+    values = np.frombuffer(reel.view(first, int(offsets.max()) - first + row_bytes), np.float32)
+    dim = row_bytes // values.itemsize
+    windows = as_strided(values, (len(values) - dim + 1, dim), values.strides * 2, writeable=False)
+    rows: Embeddings = windows[(offsets - first) // values.itemsize]
+    return rows

@@ -11,30 +11,56 @@ import numpy as np
 
 from memory_service.crc32c import crc32c
 from memory_service.reel import Body, Extent, Record
-from memory_service.types import Block, Retrieval, Span, VideoInfo, VideoKey, VideoSpec, VideoState
+from memory_service.types import (
+    Block,
+    Embeddings,
+    Parent,
+    Retrieval,
+    Span,
+    VideoInfo,
+    VideoKey,
+    VideoSpec,
+    VideoState,
+)
 
 PackedBlock: TypeAlias = tuple[dict[str, Any], Body]
 """Header and body of a block record."""
 
 
 @dataclass(frozen=True, slots=True)
-class StoredBlock:
-    """Where the frames `span` of one block lie in their reel; all offsets count from the reel's start.
+class StoredRows:
+    """Where the embeddings of one kind of one block lie: row after row from `offset`, counted in the reel."""
 
-    `end` is where the block's record ends: the block is durable once the reel is up to there.
+    offset: int
+    row_bytes: int
+    crcs: Sequence[int]
+
+    def row(self, number: int) -> Extent:
+        """The extent of one embedding."""
+        return self.offset + number * self.row_bytes, self.row_bytes, self.crcs[number]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlock:
+    """Where the frames `span` of one block lie in their reel, and what holds for all of them.
+
+    `end` is where the block's record ends: the block is durable once the reel is up to there. `parts` count
+    from `body`, all other offsets from the reel's start.
     """
 
     span: Span
-    body: int
     end: int
-    embedding_bytes: int
-    embedding_crcs: Sequence[int]
+    embeddings: StoredRows
+    named: Mapping[str, StoredRows]
+    body: int
     parts: Mapping[str, Sequence[Extent]]
+    metadata: Mapping[str, str]
+    unix_ms: int
 
-    def embedding(self, frame: int) -> Extent:
-        """The extent of a frame's embedding."""
-        row = frame - self.span.start
-        return self.body + row * self.embedding_bytes, self.embedding_bytes, self.embedding_crcs[row]
+    def embedding(self, frame: int, name: str = "") -> Extent:
+        """The extent of a frame's embedding, or of its named one. Raises KeyError for a name without any."""
+        rows = self.named[name] if name else self.embeddings
+        return rows.row(frame - self.span.start)
 
     def payload(self, part: str, frame: int) -> Extent:
         """The extent of one part of a frame. Raises KeyError for a part that the block lacks."""
@@ -42,19 +68,43 @@ class StoredBlock:
         return self.body + offset, length, crc
 
 
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The beginning of another reel, whose records up to byte `end` belong to a fork.
+
+    `epoch` is that of the reel's prefixes; the fork has `length` frames when it has read so far.
+    """
+
+    epoch: int
+    end: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What a fork record says: where the fork comes from, and the reels that it continues, oldest first."""
+
+    parent: Parent
+    bases: tuple[Base, ...]
+
+
 def pack_video(info: VideoInfo) -> dict[str, Any]:
     """Header of a video record."""
-    return {
+    spec = info.spec
+    header: dict[str, Any] = {
         "pool": info.key.pool,
         "video": info.key.video,
         "epoch": info.state.epoch,
         "created_unix_ms": info.created_unix_ms,
-        "embedding_dim": info.spec.embedding_dim,
-        "latent_dtype": info.spec.latent_dtype,
-        "latent_shape": list(info.spec.latent_shape),
-        "encoder_id": info.spec.encoder_id,
-        "metadata": dict(info.spec.metadata),
+        "embedding_dim": spec.embedding_dim,
+        "latent_dtype": spec.latent_dtype,
+        "latent_shape": list(spec.latent_shape),
+        "encoder_id": spec.encoder_id,
+        "metadata": dict(spec.metadata),
     }
+    if spec.named_dims:
+        header["named_dims"] = dict(spec.named_dims)
+    return header
 
 
 def unpack_video(record: Record) -> VideoInfo:
@@ -66,36 +116,80 @@ def unpack_video(record: Record) -> VideoInfo:
         latent_shape=tuple(header["latent_shape"]),
         encoder_id=header["encoder_id"],
         metadata=header["metadata"],
+        named_dims=header.get("named_dims", {}),
     )
     key = VideoKey(header["pool"], header["video"])
     return VideoInfo(key, spec, VideoState(header["epoch"], 0, 0), header["created_unix_ms"])
 
 
 def pack_block(block: Block) -> PackedBlock:
-    """Header and body of a block record: embeddings, then each part's payloads, each aligned."""
+    """Header and body of a block record: embeddings, named ones, each part's payloads; every piece aligned.
+
+    What is empty or 0 is left out of the header.
+    """
     body = Body()
-    rows = np.ascontiguousarray(block.embeddings, "<f4").view(np.uint8)
-    body.add(rows.data.cast("B"))
-    header = {
-        "start": block.start,
-        "n": len(rows),
-        "dim": block.embeddings.shape[1],
-        "embedding_crcs": [crc32c(row.data) for row in rows],
-        "parts": {
-            name: [body.add(memoryview(payload).cast("B")) for payload in payloads]
-            for name, payloads in block.parts.items()
-        },
+    _, dim, crcs = _add_rows(body, block.embeddings)
+    header: dict[str, Any] = {"start": block.start, "n": len(crcs), "dim": dim, "embedding_crcs": crcs}
+    if block.named:
+        header["named"] = {name: _add_rows(body, block.named[name]) for name in sorted(block.named)}
+    header["parts"] = {
+        name: [body.add(memoryview(payload).cast("B")) for payload in payloads]
+        for name, payloads in block.parts.items()
     }
+    if block.metadata:
+        header["metadata"] = dict(block.metadata)
+    if block.unix_ms:
+        header["unix_ms"] = int(block.unix_ms)
     return header, body
+
+
+def _add_rows(body: Body, embeddings: Embeddings) -> tuple[int, int, list[int]]:
+    """Add float32 [n, D] as one piece: its offset in the body, D, and the CRC of each row."""
+    rows = np.ascontiguousarray(embeddings, "<f4").view(np.uint8)
+    offset, _, _ = body.add(rows.data.cast("B"))
+    return offset, embeddings.shape[1], [crc32c(row.data) for row in rows]
 
 
 def unpack_block(record: Record) -> StoredBlock:
     """The block that a block record holds."""
     header = record.header
-    span = Span(header["start"], header["start"] + header["n"])
     return StoredBlock(
-        span, record.body, record.end, 4 * header["dim"], header["embedding_crcs"], header["parts"]
+        span=Span(header["start"], header["start"] + header["n"]),
+        end=record.end,
+        embeddings=StoredRows(record.body, 4 * header["dim"], header["embedding_crcs"]),
+        named={
+            name: StoredRows(record.body + offset, 4 * dim, crcs)
+            for name, (offset, dim, crcs) in header.get("named", {}).items()
+        },
+        body=record.body,
+        parts=header["parts"],
+        metadata=header.get("metadata", {}),
+        unix_ms=header.get("unix_ms", 0),
     )
+
+
+def pack_fork(lineage: Lineage) -> dict[str, Any]:
+    """Header of a fork record."""
+    parent = lineage.parent
+    return {
+        "pool": parent.key.pool,
+        "video": parent.key.video,
+        "epoch": parent.epoch,
+        "length": parent.length,
+        "bases": [[base.epoch, base.end, base.length] for base in lineage.bases],
+    }
+
+
+def unpack_fork(record: Record) -> Lineage:
+    """The lineage that a fork record states."""
+    header = record.header
+    parent = Parent(VideoKey(header["pool"], header["video"]), header["epoch"], header["length"])
+    return Lineage(parent, tuple(Base(*base) for base in header["bases"]))
+
+
+def pack_truncation(epoch: int, length: int) -> dict[str, Any]:
+    """Header of a truncate record: `length` frames stay, and `epoch` begins."""
+    return {"epoch": epoch, "length": length}
 
 
 def pack_retrieval(retrieval: Retrieval) -> dict[str, Any]:

@@ -8,7 +8,7 @@ the format byte by byte. This module turns values into buffers and back; it does
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import google_crc32c
 import msgpack
@@ -18,18 +18,18 @@ from memory_service.crc32c import crc32c, joined
 from memory_service.types import Buffer
 
 MAGIC = b"REEL"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of the records that are written. Records of all versions up to it are read, also mixed in one reel."""
+
 ALIGN = 64
 PREFIX_BYTES = 64
 MAX_HEADER_BYTES = 64 << 20
 MAX_BODY_BYTES = 1 << 40
 
 _ZEROS = bytes(ALIGN)
-# magic, version, type, flags, header and body bytes, sequence, epoch, durable, header and body CRC, reserved
+# magic, version, the fields of Prefix, reserved
 _PREFIX = struct.Struct("<4sHHIIQQQQIII")
 _CHECKSUM = struct.Struct("<I")
-
-
 _CHUNK_BYTES = 1 << 18
 
 
@@ -42,12 +42,15 @@ class Source(Protocol):
 
 
 class Kind(IntEnum):
-    """Record types. Numbers are never reused; 5, 6 and 7 are kept for fork, truncate and seal."""
+    """Record types. Numbers are never reused."""
 
     VIDEO = 1
     BLOCK = 2
     RETRIEVAL = 3
     COMMIT = 4
+    FORK = 5
+    TRUNCATE = 6
+    SEAL = 7
 
 
 _KINDS = frozenset(Kind)
@@ -68,12 +71,12 @@ class Unsupported(Exception):
     """A valid record that this reader cannot understand: it is kept, never cut."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """The fixed part of a record.
+class Prefix(NamedTuple):
+    """The fixed part of a record, in the order in which it lies there.
 
     `durable` is a byte offset in the reel: everything before it was known to be on stable storage when this
-    record was written. `epoch` keeps payloads that happen to hold a copy of a reel from passing for records.
+    record was written. `epoch` is the video's first one, in all records of a reel: it keeps payloads that
+    happen to hold a copy of a reel from passing for records.
     """
 
     kind: int
@@ -160,20 +163,7 @@ def encode(
         header_crc=google_crc32c.value(packed),
         body_crc=body.crc,
     )
-    fixed = _PREFIX.pack(
-        MAGIC,
-        FORMAT_VERSION,
-        prefix.kind,
-        prefix.flags,
-        prefix.header_bytes,
-        prefix.body_bytes,
-        prefix.sequence,
-        prefix.epoch,
-        prefix.durable,
-        prefix.header_crc,
-        prefix.body_crc,
-        0,
-    )
+    fixed = _PREFIX.pack(MAGIC, FORMAT_VERSION, *prefix, 0)
     head = fixed + _CHECKSUM.pack(google_crc32c.value(fixed)) + packed + padding(len(packed))
     return prefix, [head, *body.pieces]
 
@@ -190,29 +180,17 @@ def decode_prefix(data: Source, offset: int) -> Prefix | None:
         raise Damaged("prefix is cut short")
     if _CHECKSUM.unpack_from(raw, _PREFIX.size)[0] != google_crc32c.value(raw[: _PREFIX.size]):
         raise Damaged("prefix fails its checksum")
-    (
-        magic,
-        version,
-        kind,
-        flags,
-        header_bytes,
-        body_bytes,
-        sequence,
-        epoch,
-        durable,
-        header_crc,
-        body_crc,
-        _,
-    ) = _PREFIX.unpack_from(raw)
+    magic, version, *fields, _ = _PREFIX.unpack_from(raw)
+    prefix = Prefix(*fields)
     if magic != MAGIC:
         raise Damaged("prefix has no magic")
-    if version != FORMAT_VERSION:
-        raise Unsupported(f"format version {version}, this reader knows {FORMAT_VERSION}")
-    if kind not in _KINDS and not flags & OPTIONAL:
-        raise Unsupported(f"record type {kind}, this reader knows {sorted(_KINDS)}")
-    if header_bytes > MAX_HEADER_BYTES or body_bytes > MAX_BODY_BYTES:
+    if not 1 <= version <= FORMAT_VERSION:
+        raise Unsupported(f"format version {version}, this reader knows 1 to {FORMAT_VERSION}")
+    if prefix.kind not in _KINDS and not prefix.flags & OPTIONAL:
+        raise Unsupported(f"record type {prefix.kind}, this reader knows {sorted(_KINDS)}")
+    if prefix.header_bytes > MAX_HEADER_BYTES or prefix.body_bytes > MAX_BODY_BYTES:
         raise Damaged("record is impossibly large")
-    return Prefix(kind, flags, header_bytes, body_bytes, sequence, epoch, durable, header_crc, body_crc)
+    return prefix
 
 
 def decode_record(data: Source, offset: int, prefix: Prefix) -> Record:

@@ -1,24 +1,28 @@
-"""One video that is open: its reel, its frames and its partition of the index, under one lock."""
+"""One video that is open: the verbs over its history, under one lock."""
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import replace
 
-from memory_service.errors import AlreadyExists, Fenced, NotFound, OutOfOrder, ServiceError, Unavailable
+from memory_service.errors import ServiceError, Unavailable
 from memory_service.events import Events
-from memory_service.frames import Frames, StoredFrame
+from memory_service.history import History
 from memory_service.index.base import Index
 from memory_service.recall import Recall
-from memory_service.records import PackedBlock, pack_block, unpack_block, unpack_video
+from memory_service.records import PackedBlock, pack_block
 from memory_service.reel import Kind
 from memory_service.retrieval_log import RetrievalLog
+from memory_service.store.bases import BaseReel, Branch
 from memory_service.store.files import not_found
 from memory_service.store.reel_file import ReelFile
 from memory_service.store.scan import Scan
+from memory_service.stored_frame import StoredFrame
 from memory_service.types import (
     Advanced,
     Appended,
     Block,
+    Embeddings,
     EventKind,
     Found,
     Handle,
@@ -26,19 +30,14 @@ from memory_service.types import (
     Query,
     Retrieval,
     VideoInfo,
-    VideoState,
 )
-
-_TABLE_BYTES = 512
-"""Memory of the tables of frames and blocks, a frame."""
 
 
 class Video:
     """A video's verbs. Safe for threads; arguments have been validated.
 
-    `changed` is called with the reel after each append to it; what happens to the video is published in
-    `events`, under the lock, so that its events come in order. Every verb raises NotFound once the video has
-    been dropped.
+    `changed` is called with the reel after each append to it; None where nothing may be written. What happens
+    is published in `events`. Every verb raises NotFound once the video has been dropped.
     """
 
     def __init__(
@@ -48,73 +47,67 @@ class Video:
         index: Index,
         changed: Callable[[ReelFile], None] | None,
         events: Events,
+        bases: Sequence[BaseReel] = (),
     ) -> None:
-        created = unpack_video(found.records[0])
-        self.key = created.key
-        self.spec = created.spec
-        self._created = created
-        self._epoch = created.state.epoch
+        """`bases` are the reels that a fork shares, oldest first. Raises DataLoss where they do not fit."""
+        self._history = History(reel, found, bases, index)
+        self.key = self._history.key
+        self.spec = self._history.spec
         self._reel = reel
-        self._frames = Frames(self.key, self._epoch, reel)
+        self._frames = self._history.frames
         self._log = RetrievalLog(self.key, reel)
         self._index = index
         self._recall = Recall(self.key, self._frames, index, self._log, events)
-        self._events = events
         self._changed = changed
+        self._events = events
         self._ended: Callable[[], ServiceError] | None = None
         self._lock = threading.Lock()
         for record in found.records:
-            if record.prefix.kind == Kind.BLOCK:
-                block = unpack_block(record)
-                self._frames.add(block)
-                index.add(self.key, self._frames.embeddings(range(block.span.start, block.span.stop)))
-            elif record.prefix.kind == Kind.RETRIEVAL:
+            if record.prefix.kind == Kind.RETRIEVAL:
                 self._log.note(record)
 
     def info(self) -> VideoInfo:
         with self._lock:
-            return replace(self._created, state=self._state())
+            self._check_there()
+            return self._history.info
 
     def append(self, block: Block, *, epoch: int | None, sync: bool) -> Appended:
         """See `Memory.append`."""
-        packed = pack_block(block)
+        packed = _packed(block)
         with self._lock:
-            duplicate = self._append(block, packed, epoch)
-        return self._answer(block, duplicate, sync)
+            duplicate, end = self._append(block, packed, epoch)
+        return self._answer(duplicate, end, sync)
 
     def search(self, queries: Sequence[Query], *, log: bool) -> Found:
         """See `Memory.search`."""
         with self._lock:
+            self._check_there()
             hits = self._search(queries, log, [f"queries[{i}]" for i in range(len(queries))])
-            return Found(self._state(), tuple(hits))
+            return Found(self._history.state, tuple(hits))
 
     def advance(
-        self, block: Block, query: Query, *, known: Sequence[Handle], epoch: int | None, sync: bool
+        self, block: Block, query: Query, *, known: Collection[Handle], epoch: int | None, sync: bool
     ) -> Advanced:
         """See `Memory.advance`."""
         if query.embedding is None and query.frame is None:
             query = replace(query, frame=block.span.stop - 1)
-        packed = pack_block(block)
+        packed = _packed(block)
         with self._lock:
             if query.frame is not None and query.frame >= block.span.stop:
                 self._frames.check_kept(query.frame, "query.frame")
-            duplicate = self._append(block, packed, epoch)
+            duplicate, end = self._append(block, packed, epoch)
             (hits,) = self._search([query], True, ["query"])
-            held = set(known)
+            held = known if isinstance(known, Set) else frozenset(known)
             stored = [self._frames.stored(hit.handle, ()) for hit in hits if hit.handle not in held]
         frames = tuple(frame.verified("query") for frame in stored)
-        return Advanced(self._answer(block, duplicate, sync), hits, frames)
+        return Advanced(self._answer(duplicate, end, sync), hits, frames)
 
     def stored(self, handles: Sequence[tuple[int, Handle]], parts: Sequence[str]) -> list[StoredFrame]:
         """The frames of numbered handles, unverified. Raises NotFound, naming the handle by its number."""
         with self._lock:
             self._check_there()
             for number, handle in handles:
-                if handle.epoch != self._epoch:
-                    raise NotFound(
-                        f"stale handle {handle}", field=f"handles[{number}].epoch", expected=str(self._epoch)
-                    )
-                self._frames.check_kept(handle.frame, f"handles[{number}].frame")
+                self._frames.check_handle(handle, self._history.epoch, f"handles[{number}]")
             return [self._frames.stored(handle, parts) for _, handle in handles]
 
     def retrievals(self) -> list[Retrieval]:
@@ -123,6 +116,37 @@ class Video:
             self._check_there()
             read = self._log.reader()
         return read()
+
+    def truncate(self, length: int, *, epoch: int | None) -> VideoInfo:
+        """See `Memory.truncate_video`."""
+        with self._lock:
+            self._check_there()
+            again, end = self._history.truncate(length, epoch)
+            if not again:
+                self._publish(EventKind.TRUNCATED)
+        self._reel.commit(end)
+        return self.info()
+
+    def seal(self, *, epoch: int | None) -> VideoInfo:
+        """See `Memory.seal_video`."""
+        with self._lock:
+            self._check_there()
+            again, end = self._history.seal(epoch)
+            if not again:
+                self._publish(EventKind.SEALED)
+        self._reel.commit(end)
+        return self.info()
+
+    def branch(self, length: int | None, *, epoch: int | None) -> Branch:
+        """Where a fork of the first `length` frames, or of all, leaves; durable when this returns.
+
+        Raises NotFound, Fenced, InvalidArgument where no block ends there, Exhausted, Unavailable.
+        """
+        with self._lock:
+            self._check_there()
+            branch, end = self._history.branch(length, epoch)
+        self._reel.commit(end)
+        return branch
 
     def drop(self, remove: Callable[[], None]) -> None:
         """End the video; `remove` unlinks its reel. What was fetched before stays readable."""
@@ -135,8 +159,21 @@ class Video:
 
     @property
     def memory_bytes(self) -> int:
-        """What it costs to keep this video open: its part of the index, and its tables."""
-        return self._index.num_bytes(self.key) + self._frames.length * _TABLE_BYTES
+        """Memory that the video takes while it is open."""
+        return self._history.memory_bytes
+
+    @property
+    def shared_bytes(self) -> int:
+        """Bytes of other reels that a fork has its first frames in; 0 for a video that is none."""
+        return sum(base.base.end for base in self._bases)
+
+    def embeddings(self, frames: Sequence[int]) -> Embeddings:
+        """float32 [m, D] of m >= 1 frames, for looking at the video from outside. Raises NotFound."""
+        with self._lock:
+            self._check_there()
+            for frame in frames:
+                self._frames.check_kept(frame, "frames")
+            return self._frames.embeddings(frames)
 
     @property
     def failed(self) -> bool:
@@ -156,68 +193,30 @@ class Video:
                 self._index.drop(self.key)
                 self._reel.close()
 
-    def _state(self) -> VideoState:
-        self._check_there()
-        return VideoState(self._epoch, self._frames.length, self._frames.durable)
-
     def _check_there(self) -> None:
         if self._ended is not None:
             raise self._ended()
 
-    def _append(self, block: Block, packed: PackedBlock, epoch: int | None) -> bool:
-        """Append under the lock; True for a duplicate."""
+    def _append(self, block: Block, packed: PackedBlock, epoch: int | None) -> tuple[bool, int]:
+        """Append under the lock: whether it is a duplicate, and how far the reel must be durable for it."""
         self._check_there()
-        if epoch is not None and epoch != self._epoch:
-            raise Fenced(f"epoch {epoch} is over", field="epoch", expected=str(self._epoch))
-        length = self._frames.length
-        if block.start < length:
-            self._check_duplicate(block, packed, length)
-            return True
-        if block.start > length:
-            raise OutOfOrder(
-                f"the block starts at frame {block.start}, past the end of the video",
-                field="block.start",
-                expected=str(length),
-                details={"expected_start": str(length)},
-            )
-        self._index.add(self.key, block.embeddings)
-        try:
-            record = self._reel.append(Kind.BLOCK, *packed)
-        except BaseException:
-            self._index.truncate(self.key, length)
-            raise
-        self._frames.add(unpack_block(record))
-        self._mark()
-        self._events.publish(EventKind.APPENDED, self.key, self._state())
-        return False
+        duplicate, end = self._history.append(block, packed, epoch)
+        if not duplicate:
+            self._mark()
+            self._publish(EventKind.APPENDED)
+        return duplicate, end
 
-    def _check_duplicate(self, block: Block, packed: PackedBlock, length: int) -> None:
-        if block.span.stop > length:
-            raise AlreadyExists(
-                f"frames [{block.start}, {length}) of the block are there, the rest is not",
-                field="block.start",
-                expected=str(length),
-                details={"expected_start": str(length)},
-            )
-        frame = self._frames.first_difference(block, packed)
-        if frame is not None:
-            raise AlreadyExists(
-                f"frame {frame} is there with other bytes",
-                field="block",
-                expected=f"the same bytes, or a block that starts at {length}",
-                details={"expected_start": str(length)},
-            )
-
-    def _answer(self, block: Block, duplicate: bool, sync: bool) -> Appended:
+    def _answer(self, duplicate: bool, end: int, sync: bool) -> Appended:
         if sync:
-            self._reel.commit(self._frames.end_of(block.span.stop - 1))
+            self._reel.commit(end)
         with self._lock:
-            return Appended(self._state(), duplicate)
+            self._check_there()
+            return Appended(self._history.state, duplicate)
 
     def _search(self, queries: Sequence[Query], log: bool, fields: Sequence[str]) -> list[tuple[Hit, ...]]:
         """Search under the lock; `fields` name the queries in errors."""
         log = log and self._changed is not None
-        hits = self._recall.search(self._state(), queries, fields, log=log)
+        hits = self._recall.search(self._history.state, queries, fields, log=log)
         if log:
             self._mark()
         return hits
@@ -225,3 +224,11 @@ class Video:
     def _mark(self) -> None:
         if self._changed is not None:
             self._changed(self._reel)
+
+    def _publish(self, kind: EventKind) -> None:
+        self._events.publish(kind, self.key, self._history.state)
+
+
+def _packed(block: Block) -> PackedBlock:
+    """The block as it is kept: with the time of now unless it has its own."""
+    return pack_block(block if block.unix_ms else replace(block, unix_ms=time.time_ns() // 1_000_000))

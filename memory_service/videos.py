@@ -4,7 +4,6 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
 from itertools import islice
 
 from memory_service.errors import DataLoss, Fenced, NotFound, ServiceError, Unavailable
@@ -13,11 +12,10 @@ from memory_service.expiry import Expiry
 from memory_service.hot import HotSet
 from memory_service.index.base import Index
 from memory_service.quota import Account, Ledger
-from memory_service.reel import Kind
 from memory_service.store.commit import GroupCommit
 from memory_service.store.files import FileStore
-from memory_service.store.scan import Recovery, Scan
-from memory_service.types import EventKind, VideoInfo, VideoKey, VideoState
+from memory_service.store.scan import Recovery
+from memory_service.types import EventKind, VideoInfo, VideoKey
 from memory_service.video import Video
 
 _log = logging.getLogger(__name__)
@@ -68,6 +66,8 @@ class Videos:
         self._lock = threading.Lock()
         self._closed = False
         self.recoveries: list[Recovery] = []
+        self.opened = 0
+        self.cooled = 0
 
     @contextmanager
     def use(self, key: VideoKey) -> Iterator[Video]:
@@ -157,6 +157,11 @@ class Videos:
         self.check_open()
         found = (info for key in self._store.keys(pool, after) if (info := self._glance(key)) is not None)
         return list(islice(found, limit))
+
+    def open_videos(self) -> Sequence[Video]:
+        """Those that are open at this moment. It uses none of them: they cool and expire as if not seen."""
+        with self._lock:
+            return [slot.video for slot in self._slots.values() if slot.video is not None]
 
     def close(self) -> None:
         """Close all; every verb raises Unavailable from now on. Raises what closing a video raises."""
@@ -265,6 +270,7 @@ class Videos:
         except ServiceError as exc:  # everything in it is durable: only space was not given back
             _log.error("video closed badly pool=%s video=%s reason=%s", key.pool, key.video, exc)
         with self._lock:
+            self.cooled += 1
             self._hot.close(key)
         self._settle_account(key, slot)
 
@@ -282,8 +288,10 @@ class Videos:
             if found.recovery is not None:
                 self.recoveries.append(found.recovery)
             mark = None if self._commit is None else self._commit.mark
-            video = Video(reel, found, self._index, mark, self._events)
+            bases = self._store.bases(key, found)
+            video = Video(reel, found, self._index, mark, self._events, bases)
             with self._lock:
+                self.opened += 1
                 slot.video = video
                 self._hot.use(key)
                 if not slot.users:
@@ -321,8 +329,7 @@ class Videos:
             with self._slot(key) as slot:
                 if slot.video is not None:
                     return slot.video.info()
-                info, found = self._store.peek(key)
-                there = replace(info, state=_state(info.state.epoch, found))
+                there, _ = self._store.peek(key)
                 if self._commit is None or there.state.durable == there.state.length:
                     return there
                 settled = self._settled(key, slot, there)
@@ -341,13 +348,3 @@ class Videos:
         except ServiceError as exc:
             _log.error("video not settled pool=%s video=%s reason=%s", key.pool, key.video, exc)
             return there
-
-
-def _state(epoch: int, found: Scan) -> VideoState:
-    """Where a cold video stands."""
-    blocks = [record for record in found.records if record.prefix.kind == Kind.BLOCK]
-    return VideoState(
-        epoch=epoch,
-        length=sum(record.header["n"] for record in blocks),
-        durable=sum(record.header["n"] for record in blocks if record.end <= found.durable),
-    )

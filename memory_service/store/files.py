@@ -1,16 +1,25 @@
 """The data directory: `<data>/<pool>/<video>.reel`, and one lock for the process that may write to it."""
 
-import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from memory_service.errors import AlreadyExists, Busy, DataLoss, NotFound, Unavailable
+from memory_service.errors import AlreadyExists, DataLoss, NotFound
+from memory_service.outline import Outline
 from memory_service.quota import Account
-from memory_service.records import pack_video, unpack_video
+from memory_service.records import Lineage, pack_fork, pack_video, unpack_video
 from memory_service.reel import Body, Kind, encode
+from memory_service.store.bases import (
+    BaseReel,
+    Branch,
+    link_bases,
+    links_of,
+    open_bases,
+    remove_links,
+)
+from memory_service.store.directory import NEW, locked, make_durably, sync_directory, tidy, write_durably
 from memory_service.store.failures import storage_error
 from memory_service.store.reel_file import ReelFile, open_reel
 from memory_service.store.scan import FileSource, Scan, open_regular, scan
@@ -40,32 +49,76 @@ class FileStore:
             if read_only:
                 os.scandir(data_dir).close()
             else:
-                _make_durably(data_dir)
-                self._lock_fd = _locked(data_dir / _LOCK)
+                make_durably(data_dir)
+                self._lock_fd = locked(data_dir / _LOCK)
+                tidy(data_dir)
         except OSError as exc:
             raise storage_error(f"data directory {data_dir} cannot be used", exc) from exc
 
-    def new_bytes(self, info: VideoInfo) -> int:
-        """Size of the reel that `create` makes."""
-        return len(_first_record(info))
-
     def create(self, info: VideoInfo) -> None:
         """Create a reel with its video record: all of it or nothing, and durable. Raises AlreadyExists."""
-        path = self._path(info.key)
-        aside = path.with_name(f".{secrets.token_hex(16)}.new")
+        with self.new_reel(info.key) as aside:
+            write_durably(aside, _first_records(info, None))
+
+    def new_bytes(self, info: VideoInfo) -> int:
+        """Size of the reel that `create` makes."""
+        return len(_first_records(info, None))
+
+    def fork(self, info: VideoInfo, branch: Branch) -> None:
+        """Create the reel of a fork and the links to its bases: all of it or nothing, and durable.
+
+        Raises AlreadyExists, and NotFound where the parent is gone.
+        """
+        links: list[Path] = []
+        try:
+            with self.new_reel(info.key) as aside:
+                path = self._path(info.key)
+                links = link_bases(path, info.state.epoch, branch)
+                write_durably(aside, _first_records(info, branch.lineage))
+                sync_directory(path.parent)
+        except BaseException:
+            remove_links(links)
+            raise
+
+    @contextmanager
+    def new_reel(self, key: VideoKey) -> Iterator[Path]:
+        """A path at which to write the reel of a new video, and make it durable, within the `with`.
+
+        Only then does it get its name: the video is there whole or not at all. Raises AlreadyExists, and
+        what a failing disk raises.
+        """
+        path = self._path(key)
         try:
             self._make_pool(path.parent)
-            try:
-                _write_durably(aside, _first_record(info))
+            with self._scratch(path.parent) as aside:
+                yield aside
                 os.link(aside, path)
-            finally:
-                with suppress(FileNotFoundError):
-                    aside.unlink()
-            _sync_directory(path.parent)
+            try:
+                sync_directory(path.parent)
+            except OSError:
+                path.unlink()
+                raise
         except FileExistsError as exc:
-            raise AlreadyExists(f"video {info.key.pool}/{info.key.video} exists", field="key") from exc
+            raise AlreadyExists(f"video {key.pool}/{key.video} exists", field="key") from exc
         except OSError as exc:
             raise storage_error(f"reel {path} cannot be created", exc) from exc
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A path for a file that is gone after the `with`, or after a crash when the next process starts."""
+        try:
+            with self._scratch(self._root) as aside:
+                yield aside
+        except OSError as exc:
+            raise storage_error(f"nothing can be written to {self._root}", exc) from exc
+
+    @contextmanager
+    def _scratch(self, folder: Path) -> Iterator[Path]:
+        aside = folder / f".{secrets.token_hex(16)}{NEW}"
+        try:
+            yield aside
+        finally:
+            aside.unlink(missing_ok=True)
 
     def size(self, key: VideoKey) -> int:
         """Size of the reel of a cold video in bytes. Raises NotFound, Unavailable."""
@@ -97,6 +150,14 @@ class FileStore:
             )
         return reel, found
 
+    def bases(self, key: VideoKey, found: Scan) -> tuple[BaseReel, ...]:
+        """What a fork shares, oldest first. Raises DataLoss, naming a base that is missing or damaged."""
+        path = self._path(key)
+        try:
+            return open_bases(path, found)
+        except OSError as exc:
+            raise storage_error(f"the bases of {path} cannot be opened", exc) from exc
+
     def peek(self, key: VideoKey) -> tuple[VideoInfo, Scan]:
         """A video's records without its payloads being read or its file changed.
 
@@ -110,14 +171,16 @@ class FileStore:
             raise not_found(key) from exc
         except OSError as exc:
             raise storage_error(f"reel {path} cannot be read", exc) from exc
-        return unpack_video(found.records[0]), found
+        return Outline.of(found.records).info(found.durable, found.end), found
 
     def drop(self, key: VideoKey) -> None:
-        """Remove a reel for good. Raises NotFound, Unavailable."""
+        """Remove a reel for good, then the links to its bases. Raises NotFound, Unavailable."""
         path = self._path(key)
         try:
+            links = links_of(path)
             path.unlink()
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
+            remove_links(links)
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise not_found(key) from exc
         except OSError as exc:
@@ -156,12 +219,7 @@ class FileStore:
     def _make_pool(self, pool: Path) -> None:
         if not pool.is_dir():
             pool.mkdir(exist_ok=True)
-            _sync_directory(self._root)
-
-
-def _first_record(info: VideoInfo) -> bytes:
-    _, buffers = encode(Kind.VIDEO, pack_video(info), Body(), sequence=0, epoch=info.state.epoch, durable=0)
-    return b"".join(buffers)
+            sync_directory(self._root)
 
 
 def not_found(key: VideoKey) -> NotFound:
@@ -171,38 +229,13 @@ def not_found(key: VideoKey) -> NotFound:
     )
 
 
-def _locked(path: Path) -> int:
-    """A descriptor that holds the lock on `path` until it is closed or the process ends. Raises Busy."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        owner = os.pread(fd, 32, 0).decode(errors="replace").strip()
-        os.close(fd)
-        raise Busy(f"data directory {path.parent} is in use by process {owner or 'unknown'}") from exc
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    return fd
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("xb", buffering=0) as file:
-        if file.write(data) != len(data):
-            raise Unavailable(f"{path} was written in part")
-        os.fdatasync(file.fileno())
-
-
-def _make_durably(folder: Path) -> None:
-    """Make a directory and those above it, so that a loss of power does not take a memory with its name."""
-    if not folder.is_dir():
-        _make_durably(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync_directory(folder.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _first_records(info: VideoInfo, lineage: Lineage | None) -> bytes:
+    """A video record, and for a fork what it continues."""
+    headers = [(Kind.VIDEO, pack_video(info))]
+    if lineage is not None:
+        headers.append((Kind.FORK, pack_fork(lineage)))
+    records = b""
+    for number, (kind, header) in enumerate(headers):
+        _, buffers = encode(kind, header, Body(), sequence=number, epoch=info.state.epoch, durable=0)
+        records += b"".join(buffers)
+    return records

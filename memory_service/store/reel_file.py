@@ -21,6 +21,7 @@ from memory_service.reel import (
 )
 from memory_service.store.failures import storage_error
 from memory_service.store.scan import FileSource, Scan, open_regular, rescan_from_disk, scan
+from memory_service.store.syncs import fdatasync
 from memory_service.types import Buffer
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class ReelFile:
     ) -> None:
         """`account` is where its bytes are booked; None where they are not counted."""
         self.path = path
+        self.inode = os.fstat(fd).st_ino
         self.read_only = read_only
         self.failure: str | None = None
         self.end = found.end
@@ -142,7 +144,7 @@ class ReelFile:
                     return
                 raise Unavailable(f"reel {self.path} is closed")
             try:
-                os.fdatasync(self._fd)
+                fdatasync(self._fd)
             except OSError as exc:
                 self.failure = f"fdatasync failed: {exc.strerror}"
                 _log.error(

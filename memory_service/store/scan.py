@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memory_service.errors import DataLoss, Unavailable
+from memory_service.outline import Outline
 from memory_service.reel import (
     Damaged,
     Kind,
@@ -30,11 +31,15 @@ _NO_FILE = {errno.ELOOP, errno.EISDIR, errno.ENXIO}
 
 
 class FileSource:
-    """A file as a source. It is read, not mapped: a writer that gives space back meanwhile does no harm."""
+    """A file as a source. It is read, not mapped: a writer that gives space back meanwhile does no harm.
 
-    def __init__(self, fd: int) -> None:
+    With `upto` it ends there at the latest.
+    """
+
+    def __init__(self, fd: int, upto: int | None = None) -> None:
         self._fd = fd
-        self._size = os.fstat(fd).st_size
+        size = os.fstat(fd).st_size
+        self._size = size if upto is None else min(size, upto)
 
     def __len__(self) -> int:
         return self._size
@@ -92,7 +97,7 @@ def scan(path: Path, data: Source, *, verify_all: bool = True) -> Scan:
     torn = _bytes_after(data, end)
     if not torn:
         return Scan(tuple(records), durable, None)
-    frames = sum(record.header["n"] for record in records if record.prefix.kind == Kind.BLOCK)
+    frames = Outline.of(records).length
     return Scan(tuple(records), durable, Recovery(path, end, frames, torn, reason or "bytes of no record"))
 
 

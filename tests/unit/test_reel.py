@@ -7,6 +7,7 @@ import pytest
 
 from memory_service.reel import (
     ALIGN,
+    FORMAT_VERSION,
     OPTIONAL,
     PREFIX_BYTES,
     Body,
@@ -106,15 +107,15 @@ def test_the_last_byte_and_zeros_are_an_end(tail: bytes) -> None:
 
 def test_a_newer_version_and_an_unknown_kind_are_not_damage() -> None:
     data = bytearray(record_bytes())
-    struct.pack_into("<H", data, 4, 2)
-    with pytest.raises(Unsupported, match="version 2"):
+    struct.pack_into("<H", data, 4, FORMAT_VERSION + 1)
+    with pytest.raises(Unsupported, match="version 3"):
         read(sealed(bytes(data)))
     data = bytearray(record_bytes())
-    struct.pack_into("<H", data, 6, 5)
-    with pytest.raises(Unsupported, match="type 5"):
+    struct.pack_into("<H", data, 6, 8)
+    with pytest.raises(Unsupported, match="type 8"):
         read(sealed(bytes(data)))
     struct.pack_into("<I", data, 8, OPTIONAL)
-    assert read(sealed(bytes(data))).prefix.kind == 5
+    assert read(sealed(bytes(data))).prefix.kind == 8
 
 
 def test_impossible_sizes_are_damage_before_anything_is_allocated() -> None:

@@ -192,7 +192,7 @@ def test_a_record_of_another_place_is_not_taken_for_the_next(path: Path) -> None
 def test_a_record_of_a_newer_format_is_refused_and_kept(path: Path) -> None:
     last = places(path)[0][-1]
     whole = bytearray(path.read_bytes())
-    whole[last.offset + 6 : last.offset + 8] = struct.pack("<H", 6)
+    whole[last.offset + 6 : last.offset + 8] = struct.pack("<H", 99)
     fixed = bytes(whole[last.offset : last.offset + PREFIX_BYTES - 4])
     whole[last.offset + PREFIX_BYTES - 4 : last.offset + PREFIX_BYTES] = struct.pack("<I", crc32c(fixed))
     path.write_bytes(whole)

@@ -1,0 +1,185 @@
+"""The reels that a fork continues: hard links beside its own reel, so that it outlives what it came from.
+
+The links of the reel `<video>.reel` are `<video>.<first epoch, hex>.base<i>`, the oldest is number 0. The
+file behind a link may grow, and be cut behind what is used of it: only its first `base.end` bytes count.
+"""
+
+import logging
+import mmap
+import os
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from memory_service.crc32c import crc32c
+from memory_service.errors import DataLoss, NotFound
+from memory_service.records import Base, Lineage, unpack_block, unpack_fork
+from memory_service.reel import Damaged, Kind, Record, Unsupported, decode_prefix, decode_record
+from memory_service.store.scan import FileSource, Scan, open_regular, scan
+
+_log = logging.getLogger(__name__)
+
+_LINK = re.compile(r"(?P<video>.+)\.(?P<epoch>[0-9a-f]{1,13})\.base[0-9]+")
+
+
+class BaseReel:
+    """The beginning of a reel that a fork shares, verified and mapped; never written."""
+
+    def __init__(
+        self, path: Path, inode: int, base: Base, records: Sequence[Record], pages: memoryview
+    ) -> None:
+        self.path = path
+        self.inode = inode
+        self.base = base
+        self.records = records
+        self._pages = pages
+
+    def view(self, offset: int, length: int) -> memoryview:
+        """Read-only bytes; valid while referenced, whatever happens to the reel."""
+        return self._pages[offset : offset + length]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Where a fork leaves its parent: its lineage, and the path and inode of each base's reel."""
+
+    lineage: Lineage
+    sources: tuple[tuple[Path, int], ...]
+
+
+def link_path(reel: Path, epoch: int, number: int) -> Path:
+    """The link to base `number` of the fork whose reel file is `reel` and whose first epoch is `epoch`."""
+    return reel.with_name(f"{reel.stem}.{epoch:x}.base{number}")
+
+
+def link_bases(reel: Path, epoch: int, branch: Branch) -> list[Path]:
+    """Link all bases of a fork, or none. Raises NotFound where the parent is gone by now, OSError."""
+    links: list[Path] = []
+    try:
+        for number, (source, inode) in enumerate(branch.sources):
+            link = link_path(reel, epoch, number)
+            os.link(source, link)
+            links.append(link)
+            if link.stat().st_ino != inode:
+                raise FileNotFoundError(source)
+    except OSError as exc:
+        remove_links(links)
+        if isinstance(exc, FileNotFoundError):
+            parent = branch.lineage.parent.key
+            raise NotFound(
+                f"video {parent.pool}/{parent.video} was dropped meanwhile",
+                field="parent",
+                expected="a video that is there",
+            ) from exc
+        raise
+    return links
+
+
+def links_of(reel: Path) -> list[Path]:
+    """The links of a reel file, from its first records; none where these cannot be read."""
+    try:
+        fd = open_regular(reel, os.O_RDONLY)
+    except (OSError, DataLoss):
+        return []
+    try:
+        source = FileSource(fd)
+        epoch, bases = 0, 0
+        with suppress(OSError, Damaged, Unsupported):
+            if (first := decode_prefix(source, 0)) is not None:
+                epoch = first.epoch
+                second = decode_prefix(source, first.record_bytes)
+                if second is not None and second.kind == Kind.FORK:
+                    bases = len(unpack_fork(decode_record(source, first.record_bytes, second)).bases)
+    finally:
+        os.close(fd)
+    return [link_path(reel, epoch, number) for number in range(bases)]
+
+
+def remove_links(links: Iterable[Path]) -> None:
+    """Remove links; one that cannot be removed is logged, and left to the next start."""
+    for link in links:
+        try:
+            link.unlink(missing_ok=True)
+        except OSError as exc:
+            _log.warning("link not removed path=%s reason=%s", link, exc.strerror)
+
+
+def remove_orphans(pool: Path, names: Iterable[str]) -> None:
+    """Remove the links among the `names` of a pool's files that no reel uses: leftovers of a crash."""
+    epochs: dict[str, int | None] = {}
+    for name in names:
+        if (found := _LINK.fullmatch(name)) is None:
+            continue
+        video = found["video"]
+        if video not in epochs:
+            epochs[video] = _first_epoch(pool / f"{video}.reel")
+        if epochs[video] not in (None, int(found["epoch"], 16)):
+            remove_links([pool / name])
+
+
+def open_bases(reel: Path, found: Scan) -> tuple[BaseReel, ...]:
+    """The bases of the reel of which `found` has the records, oldest first; none unless it is a fork's.
+
+    Raises DataLoss, naming a base that is missing or damaged, Unavailable, OSError.
+    """
+    if len(found.records) < 2 or found.records[1].prefix.kind != Kind.FORK:
+        return ()
+    epoch = found.records[0].prefix.epoch
+    bases = unpack_fork(found.records[1]).bases
+    return tuple(_open_base(link_path(reel, epoch, number), base) for number, base in enumerate(bases))
+
+
+def _open_base(path: Path, base: Base) -> BaseReel:
+    """Verify records and embeddings; payloads are verified by whoever fetches them, as everywhere."""
+    try:
+        fd = open_regular(path, os.O_RDONLY)
+    except FileNotFoundError as exc:
+        raise _loss(path, "is missing") from exc
+    try:
+        found = scan(path, FileSource(fd, base.end), verify_all=False)
+        if found.end != base.end or found.recovery is not None:
+            raise _loss(path, f"ends at byte {found.end} instead of {base.end}")
+        if found.records[0].prefix.epoch != base.epoch:
+            raise _loss(path, f"is of epoch {found.records[0].prefix.epoch}, not {base.epoch}")
+        pages = memoryview(mmap.mmap(fd, base.end, access=mmap.ACCESS_READ))
+        inode = os.fstat(fd).st_ino
+    finally:
+        os.close(fd)
+    _check_embeddings(path, found.records, pages)
+    return BaseReel(path, inode, base, found.records, pages)
+
+
+def _check_embeddings(path: Path, records: Sequence[Record], pages: memoryview) -> None:
+    for block in (unpack_block(record) for record in records if record.prefix.kind == Kind.BLOCK):
+        for frame in range(block.span.start, block.span.stop):
+            for name in ("", *block.named):
+                offset, length, crc = block.embedding(frame, name)
+                if crc32c(pages[offset : offset + length]) != crc:
+                    raise _loss(path, f"is damaged at byte {offset}: an embedding fails its checksum")
+
+
+def _first_epoch(reel: Path) -> int | None:
+    """The epoch of a reel's first record: 0 where there is no reel, None where it cannot be told."""
+    try:
+        fd = open_regular(reel, os.O_RDONLY)
+    except FileNotFoundError:
+        return 0
+    except (OSError, DataLoss):
+        return None
+    try:
+        prefix = decode_prefix(FileSource(fd), 0)
+        return None if prefix is None else prefix.epoch
+    except (OSError, Damaged, Unsupported):
+        return None
+    finally:
+        os.close(fd)
+
+
+def _loss(path: Path, reason: str) -> DataLoss:
+    return DataLoss(
+        f"base {path} of a fork {reason}",
+        expected="the bytes that were shared; restore the file from a backup, or drop the fork",
+        details={"path": str(path)},
+    )

@@ -1,0 +1,53 @@
+"""One frame as it lies in a reel, and reading it verified."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from memory_service.crc32c import crc32c
+from memory_service.errors import DataLoss
+from memory_service.types import Buffer, Embeddings, Frame, Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Bytes in the mapped reel and the CRC-32C that they must have."""
+
+    data: memoryview
+    crc: int
+
+    def verified(self, what: str, field: str) -> memoryview:
+        """The bytes. Raises DataLoss, naming `what`, when they are not what was appended."""
+        if crc32c(self.data) != self.crc:
+            raise DataLoss(f"{what} fails its checksum", field=field, expected=f"CRC-32C {self.crc:#010x}")
+        return self.data
+
+    def embedding(self, what: str, field: str) -> Embeddings:
+        """The bytes as float32 [D]. Raises DataLoss, as `verified` does."""
+        return np.frombuffer(self.verified(what, field), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFrame:
+    """One frame, not yet verified; stays readable whatever becomes of the video."""
+
+    handle: Handle
+    embedding: Payload
+    parts: Mapping[str, Payload]
+    named: Mapping[str, Payload]
+    metadata: Mapping[str, str]
+    unix_ms: int
+
+    def verified(self, field: str) -> Frame:
+        """The frame, its payloads as read-only views. Raises DataLoss, naming the request's `field`."""
+        name = f"of frame {self.handle.frame} of {self.handle.key.pool}/{self.handle.key.video}"
+        embedding = self.embedding.embedding(f"the embedding {name}", field)
+        parts: dict[str, Buffer] = {
+            part: payload.verified(f"part {part!r} {name}", field) for part, payload in self.parts.items()
+        }
+        named = {
+            kind: payload.embedding(f"the {kind!r} embedding {name}", field)
+            for kind, payload in self.named.items()
+        }
+        return Frame(self.handle, embedding, parts, named, self.metadata, self.unix_ms)

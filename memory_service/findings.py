@@ -42,6 +42,8 @@ class Part(StrEnum):
     TAIL = "tail"
     NAME = "name"
     FILE = "file"
+    BASE = "base"
+    POOL_SPEC = "pool spec"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from memory_service.crc32c import crc32c
 from memory_service.findings import Class, Finding, Part
-from memory_service.records import unpack_block, unpack_video
+from memory_service.records import Base, unpack_block, unpack_fork, unpack_video
 from memory_service.reel import (
     ALIGN,
     MAGIC,
@@ -40,10 +40,16 @@ _HEADER_BYTES = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What an audit found: `frames` that the reel should hold, its size in bytes, and all that is wrong."""
+    """What an audit found: the number of frames that there should be, and all that is wrong.
+
+    A fork's frames include those that it shares; where these are, `bases` says. `epoch` is the first one of
+    the video, 0 where no record tells.
+    """
 
     frames: int
     bytes: int
+    epoch: int
+    bases: tuple[Base, ...]
     findings: tuple[Finding, ...]
 
 
@@ -73,39 +79,39 @@ class _Problem:
         )
 
 
-def audit(path: Path, key: VideoKey, data: Source, read: Callable[[int], None] = lambda _: None) -> Audit:
-    """All that is wrong with `data`, the bytes of file `path`, as the reel of `key`.
+def audit(
+    path: Path, key: VideoKey, data: Source, read: Callable[[int], None], *, base: Base | None = None
+) -> Audit:
+    """All that is wrong with `data`, the bytes of file `path`, as the reel of `key`, or as a `base` of it.
 
-    `read` is called with the number of bytes looked at so far. Memory does not grow with the reel, only with
-    what is wrong. Raises OSError.
+    A base is another video's reel up to where a fork left it. `read` is called with the number of bytes
+    looked at so far. Memory does not grow with the reel, only with what is wrong. Raises OSError.
     """
-    walk = _Walk(data, read)
+    walk = _Walk(data, read, base)
     walk.run()
     problems = walk.judged()
-    if walk.key not in (None, key):
+    if base is None and walk.key not in (None, key):
         assert walk.key is not None
         message = f"the reel of {walk.key.pool}/{walk.key.video}"
         problems.insert(0, _Problem(0, 0, Part.NAME, message, 0, _spans(0, walk.frames)))
-    affected = {frame for p in problems for span in p.frames for frame in range(span.start, span.stop)}
-    findings = (
-        replace(p.finding(path), pool=key.pool, video=key.video, intact=walk.frames - len(affected))
-        for p in problems
-    )
-    return Audit(walk.frames, len(data), tuple(findings))
+    findings = tuple(replace(p.finding(path), pool=key.pool, video=key.video) for p in problems)
+    return Audit(walk.frames, len(data), walk.epoch or 0, walk.bases, findings)
 
 
 class _Walk:
     """One walk over a reel, past what is bad."""
 
-    def __init__(self, data: Source, read: Callable[[int], None]) -> None:
+    def __init__(self, data: Source, read: Callable[[int], None], base: Base | None) -> None:
         self._data = data
         self._read = read
-        self._epoch: int | None = None
+        self._base = base
         self._sequence = 0
-        self._proven = 0
+        self._proven = 0 if base is None else base.end
         self._problems: list[_Problem] = []
+        self.epoch = None if base is None else base.epoch
         self.frames = 0
         self.key: VideoKey | None = None
+        self.bases: tuple[Base, ...] = ()
 
     def run(self) -> None:
         """Note every problem up to the end of the data, or to a record of a newer format."""
@@ -118,8 +124,18 @@ class _Walk:
                 self._note(offset, Part.PREFIX, str(exc)).kind = Class.NEWER
                 break
             self._read(min(offset, len(self._data)))
-        if not len(self._data):
+        if self._sequence == 0 and not self._problems:
             self._note(0, Part.MISSING, "there is no video record")
+        if self._base is not None and not self._problems:
+            self._check_base(self._base)
+
+    def _check_base(self, base: Base) -> None:
+        """Whether what a fork shares is as long as the fork says."""
+        if len(self._data) < base.end:
+            self._note(len(self._data), Part.MISSING, f"ends before byte {base.end}").open_end = True
+            self._close_gap(base.length)
+        elif self.frames != base.length:
+            self._note(base.end, Part.SEQUENCE, f"{self.frames} frames where the fork has {base.length}")
 
     def judged(self) -> list[_Problem]:
         """The problems that are damage, and the torn tail that the first of the others is."""
@@ -144,7 +160,7 @@ class _Walk:
             return None
         if prefix is None:
             return None
-        if self._epoch is not None and prefix.epoch != self._epoch:
+        if self.epoch is not None and prefix.epoch != self.epoch:
             self._note_lost(offset, Part.SEQUENCE, "a record of another video or life")
             return None
         if prefix.sequence != self._sequence:
@@ -163,7 +179,7 @@ class _Walk:
                 prefix = decode_prefix(self._data, start)
             except Damaged:
                 continue
-            if prefix and prefix.epoch == (self._epoch or prefix.epoch) and prefix.sequence >= self._sequence:
+            if prefix and prefix.epoch == (self.epoch or prefix.epoch) and prefix.sequence >= self._sequence:
                 if not noted:
                     self._note_lost(offset, Part.MISSING, "zeros in place of a record")
                 self._sequence = prefix.sequence
@@ -176,7 +192,7 @@ class _Walk:
     def _record(self, offset: int, prefix: Prefix) -> int:
         """Check the record whose prefix is good. Returns where the next one is due."""
         self._proven = max(self._proven, prefix.durable)
-        self._epoch = self._epoch or prefix.epoch
+        self.epoch = self.epoch or prefix.epoch
         try:
             record = decode_record(self._data, offset, prefix)
         except Damaged as exc:
@@ -205,8 +221,14 @@ class _Walk:
                 message = f"frame {header['start']} where {self.frames} is due"
                 self._note(record.offset, Part.SEQUENCE, message)
             self.frames = header["start"] + header["n"]
-        elif kind == Kind.RETRIEVAL and header["length"] > self.frames:
-            self._close_gap(header["length"])
+        elif kind == Kind.RETRIEVAL:
+            if header["length"] > self.frames:
+                self._close_gap(header["length"])
+        elif kind == Kind.FORK:
+            lineage = unpack_fork(record)
+            self.bases, self.frames = lineage.bases, lineage.parent.length
+        elif kind == Kind.TRUNCATE:
+            self._cut(header["length"])
 
     def _close_gap(self, upto: int) -> bool:
         """Frames up to there were in the bad records before; False when there was none that held any."""
@@ -216,6 +238,13 @@ class _Walk:
             problem.open_end = False
             self.frames = max(self.frames, upto)  # several bad records in a row: told with the first of them
         return bool(pending)
+
+    def _cut(self, length: int) -> None:
+        """Frames from `length` on are gone on purpose: what is wrong with their bytes affects no frame."""
+        for problem in self._problems:
+            problem.frames = [Span(s.start, min(s.stop, length)) for s in problem.frames if s.start < length]
+            problem.open_end = False
+        self.frames = length
 
     def _check_padding(self, record: Record) -> None:
         start = record.offset + PREFIX_BYTES + record.prefix.header_bytes
@@ -266,7 +295,8 @@ def _frames_hit(data: Source, record: Record) -> list[Span]:
     block = unpack_block(record)
     hit: list[Span] = []
     for frame in range(block.span.start, block.span.stop):
-        extents = [block.embedding(frame), *(block.payload(part, frame) for part in block.parts)]
+        extents = [block.embedding(frame, name) for name in ("", *block.named)]
+        extents += [block.payload(part, frame) for part in block.parts]
         if all(crc32c(data[at : at + size]) == crc for at, size, crc in extents):
             continue
         if hit and hit[-1].stop == frame:

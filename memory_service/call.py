@@ -1,58 +1,257 @@
-"""One call to the memory while it runs: what its log line and its observer are told."""
+"""One call to the memory, from the moment it has its thread until its answer is with the caller."""
 
 import logging
+import threading
 import time
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import grpc
 
-from memory_service.errors import ServiceError
+from memory_service.admission import InflightBytes
+from memory_service.cancellation import Cancellation
+from memory_service.errors import Cancelled, ServiceError
+from memory_service.security.access import authorize
+from memory_service.security.tokens import Token
+from memory_service.status import to_status
+from memory_service.turns import Turns
+from memory_service.validate import is_id
 
 _log = logging.getLogger("memory_service.requests")
 
+_NO_DEADLINE_S = 1e7
+"""gRPC tells a call without a deadline as one in some hundred years."""
+
+Send = Callable[[bytes | None], None]
+"""Sends one message of a stream, or with None the status that the context has."""
+
 
 class Observer(Protocol):
-    """Hears of every call; called in the call's thread, must be quick and must not raise."""
+    """Hears of every call, in its thread: must be quick, and whatever it raises is a defect."""
 
     def began(self, method: str) -> None:
         """A call got its thread; `method` is the bare name, e.g. "Advance"."""
 
     def finished(self, method: str, status: str, seconds: float, bytes_in: int, bytes_out: int) -> None:
-        """A call that began ended; `status` is the name of a gRPC status, `seconds` the time in its thread."""
+        """A call that began has ended, with the name of a gRPC status and the time since it began."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """What all calls of a server share."""
+
+    turns: Turns
+    inflight: InflightBytes
+    observer: Observer | None
+    idle_s: float
+    """Longest wait for a caller to send or to read."""
+    stream_idle_s: float
+    """The same where a caller may have nothing to send or to read for long."""
 
 
 class Call:
-    """One call, from the moment it has its thread."""
+    """One call. Its own thread uses it, but for `end`, `stalled` and `closed`."""
 
-    def __init__(self, method: str, context: grpc.ServicerContext, observer: Observer | None) -> None:
-        self._method = method
+    def __init__(
+        self,
+        method: str,
+        context: grpc.ServicerContext,
+        token: Token | None,
+        common: Common,
+        *,
+        patient: bool,
+    ) -> None:
+        """`token` is None where the server has none; `patient` calls may idle for `stream_idle_s`."""
+        self.method = method
+        self.token = token
+        remaining_s = context.time_remaining()
+        timeout_s = remaining_s if remaining_s is not None and remaining_s < _NO_DEADLINE_S else None
+        self.cancellation = Cancellation(timeout_s=timeout_s, active=context.is_active)
+        self._timeout_s = timeout_s
         self._context = context
-        self._observer = observer
+        self._common = common
+        self.patient = patient
+        self._lock = threading.Lock()
+        self._send: Send | None = None
+        self._receiving = False
+        self._ended = False
+        self._finished = False
+        self._closed = False
+        self._idle_until: float | None = None
+        self._turn: tuple[str, float] | None = None
+        self._held_bytes = 0
         self._began = time.perf_counter()
-        self._bytes_in = 0
-        self._bytes_out = 0
-        if observer is not None:
-            observer.began(method)
+        self._bytes_in = self._bytes_out = 0
+        self._pool, self._video = "", ""
+        if common.observer is not None:
+            common.observer.began(method)
 
-    def receives(self, num_bytes: int) -> None:
-        """A message came in."""
-        self._bytes_in += num_bytes
+    def answers_with(self, send: Send) -> None:
+        """The call answers with a stream: what `send` is given."""
+        self._send = send
 
-    def sends(self, num_bytes: int) -> None:
-        """A message goes out."""
-        self._bytes_out += num_bytes
+    def receive(self, messages: Iterator[bytes]) -> bytes | None:
+        """The caller's next message, or None after the last.
 
-    def finish(self, status: str, error: ServiceError | None = None) -> None:
-        """Log the call, once, at its end."""
+        Gives back the turn and the bytes of the one before. Raises what ended the call, Overloaded.
+        """
+        self.pause()
+        self._release(0)
+        first = not self._bytes_in
+        with self._lock:
+            self.cancellation.check()
+            self._receiving = True
+            self._idle_until = self._limit(patient=self.patient and not first)
+        try:
+            data = next(messages)
+        except StopIteration:
+            self.cancellation.check()
+            return None
+        except grpc.RpcError as exc:
+            self.cancellation.check()
+            raise Cancelled("the caller is gone") from exc
+        finally:
+            with self._lock:
+                self._receiving = False
+                self._idle_until = None
+        self._bytes_in += len(data)
+        self._common.inflight.take(len(data))
+        self._held_bytes = len(data)
+        return data
+
+    def admit(self, request: Any) -> None:
+        """Let a decoded request pass if the caller may make it. Raises PermissionDenied."""
+        authorize(self.method, request, self.token)
+        if not self._pool:
+            pool, video = _subject(request)
+            self._pool = pool if not pool or is_id(pool) else "?"
+            self._video = video if not video or is_id(video) else "?"
+
+    def work(self) -> None:
+        """Have a turn to be at work, waiting for it if need be. Raises Overloaded, what ended the call."""
+        if self._turn is None and self._pool:
+            self._common.turns.enter(self._pool, self.cancellation)
+            self._turn = (self._pool, time.perf_counter())
+        self.cancellation.check()
+
+    def pause(self) -> None:
+        """Give the turn back."""
+        if self._turn is not None:
+            (pool, since), self._turn = self._turn, None
+            self._common.turns.leave(pool, time.perf_counter() - since)
+
+    def send(self, data: bytes) -> None:
+        """Send one message of a stream; waits while its caller does not read. Raises what ended the call."""
+        assert self._send is not None
+        self.pause()
+        self._bytes_out += len(data)
+        self._common.inflight.add(len(data))
+        self._idle_until = self._limit(patient=self.patient)
+        try:
+            self._send(data)
+        finally:
+            self._idle_until = None
+            self._common.inflight.add(-len(data))
+        self.cancellation.check()
+
+    def answer(self, data: bytes) -> None:
+        """The one message of the answer: gRPC sends it, and it is held until `closed`."""
+        self.pause()
+        self._bytes_out += len(data)
+        self._release(len(data))
+        self._idle_until = self._limit(patient=False)
+
+    def finish(self, status: str = "OK", error: ServiceError | None = None) -> None:
+        """Log the call, once, at its end; then a stream's status is sent, unless `end` has sent one."""
+        self.pause()
         seconds = time.perf_counter() - self._began
+        if _log.isEnabledFor(logging.INFO):
+            self._write(status, seconds, error)
+        if self._common.observer is not None:
+            self._common.observer.finished(self.method, status, seconds, self._bytes_in, self._bytes_out)
+        with self._lock:
+            self._finished = True
+            self._close(error)
+            if self._closed or error is not None or self._send is not None:
+                self._release(0)
+
+    def end(self, error: ServiceError) -> None:
+        """End the call from without: at once where it waits for its caller, else at its next safe point."""
+        self.cancellation.end(error)
+        with self._lock:
+            if self._receiving:
+                self._close(error)
+
+    def stalled(self, now: float) -> bool:
+        """Whether it has waited for its caller longer than it may; `now` as of time.monotonic()."""
+        return self._idle_until is not None and now > self._idle_until
+
+    def cancel(self) -> None:
+        """Hang up on the caller."""
+        self._context.cancel()
+
+    def closed(self) -> None:
+        """The answer is with the caller, or the caller is gone: nothing is held for it any more."""
+        self._idle_until = None
+        with self._lock:
+            self._closed = True
+            if self._finished:
+                self._release(0)
+        self.cancellation.end(Cancelled("the caller is gone"))
+
+    @property
+    def peer(self) -> str:
+        """Where the call comes from, as gRPC says it."""
+        return str(self._context.peer())
+
+    def _close(self, error: ServiceError | None) -> None:
+        """Send the status of a stream; under the lock, as it can be sent only once."""
+        if self._ended or self._send is None:
+            return
+        self._ended = True
+        if error is not None:
+            status = to_status(error)
+            self._context.set_code(status.code)
+            self._context.set_details(status.details)
+            self._context.set_trailing_metadata(status.trailing_metadata)
+        self._send(None)
+
+    def _release(self, num_bytes: int) -> None:
+        """Hold so many bytes from now on."""
+        change, self._held_bytes = num_bytes - self._held_bytes, num_bytes
+        if change:
+            self._common.inflight.add(change)
+
+    def _limit(self, *, patient: bool) -> float:
+        return time.monotonic() + (self._common.stream_idle_s if patient else self._common.idle_s)
+
+    def _write(self, status: str, seconds: float, error: ServiceError | None) -> None:
         _log.info(
-            "method=%s status=%s ms=%.2f bytes_in=%d bytes_out=%d%s",
-            self._method,
+            "method=%s status=%s ms=%.2f bytes_in=%d bytes_out=%d"
+            " peer=%s token=%s pool=%s video=%s left_ms=%s%s",
+            self.method,
             status,
             seconds * 1e3,
             self._bytes_in,
             self._bytes_out,
+            self.peer,
+            "-" if self.token is None else self.token.id,
+            self._pool or "-",
+            self._video or "-",
+            "-" if self._timeout_s is None else round(1e3 * (self._timeout_s - seconds)),
             f" field={error.field!r}" if error is not None and error.field else "",
         )
-        if self._observer is not None:
-            self._observer.finished(self._method, status, seconds, self._bytes_in, self._bytes_out)
+
+
+def _subject(request: Any) -> tuple[str, str]:
+    """Pool and video that a request is about, the first where it names several; empty where it names none."""
+    for name in ("key", "parent"):
+        if hasattr(request, name):
+            key = getattr(request, name)
+            return key.pool, key.video
+    for handle in getattr(request, "handles", ())[:1]:
+        return handle.key.pool, handle.key.video
+    for key in getattr(request, "keys", ())[:1]:
+        return key.pool, key.video
+    return getattr(request, "pool", ""), getattr(request, "video", "")

@@ -2,14 +2,29 @@
 
 import ipaddress
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from memory_service.durability import Durability, durability_level
 from memory_service.errors import InvalidArgument
+from memory_service.types import PoolSpec
 
 UNIX = "unix:"
 _UNIX_PATH_BYTES = 107
 """Longest path of a UNIX socket on Linux."""
+
+_COUNTS = (
+    "max_hot_videos",
+    "num_threads",
+    "max_append_streams",
+    "max_read_streams",
+    "max_imports",
+    "max_watchers",
+    "max_connections",
+    "max_streams",
+)
+
+_LIMITS = ("max_index_bytes", "max_bytes", "max_videos", "pool_max_bytes", "pool_max_videos", "pool_ttl_s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +38,25 @@ class ServiceConfig:
     """Where to listen: "host:port" (port 0: any that is free) or "unix:/path"."""
 
     insecure_any_address: bool = False
-    """Allow addresses that other machines can reach, without encryption and without asking who is there."""
+    """Allow addresses that other machines can reach, without TLS, and without tokens if there are none."""
+
+    tls_without_tokens: bool = False
+    """Allow addresses that other machines can reach with TLS alone: whoever may connect may do everything."""
+
+    tls_cert: Path | None = None
+    """The server's certificate with its chain, PEM; read again on SIGHUP."""
+
+    tls_key: Path | None = None
+    """The private key of the certificate, PEM; closed to other users."""
+
+    tls_client_ca: Path | None = None
+    """Certificates that vouch for clients, PEM: with it, only clients that have one may connect (mTLS)."""
+
+    tokens_file: Path | None = None
+    """Tokens and their rights, as `reverie-memory tokens` writes them; read again on SIGHUP."""
+
+    socket_group: str | None = None
+    """Group that may connect to the UNIX socket; without it only the server's own user may."""
 
     index: str = "flat"
     """Name of the index plug-in."""
@@ -37,14 +70,56 @@ class ServiceConfig:
     max_hot_videos: int = 256
     """Videos that stay open when nobody uses them; each takes a file, a map and its part of the index."""
 
+    max_index_bytes: int = 256 << 20
+    """Memory for indexes and tables of open videos, in bytes; beyond it idle ones are closed. 0: no limit."""
+
+    max_bytes: int = 0
+    """Most bytes of records of all pools together; 0: no limit."""
+
+    max_videos: int = 0
+    """Most videos of all pools together; 0: no limit."""
+
+    pool_max_bytes: int = 0
+    """Most bytes of records of a pool that nobody created by name; 0: no limit of its own."""
+
+    pool_max_videos: int = 0
+    """Most videos of a pool that nobody created by name; 0: no limit of its own."""
+
+    pool_ttl_s: float = 0.0
+    """Time to live of videos in such a pool when nobody names them, seconds; 0: for ever."""
+
     max_message_bytes: int = 16 << 20
     """Largest block, and largest message, in bytes."""
 
     num_threads: int = 32
-    """Requests that run at a time; more wait. Fetch streams get half of them, more are refused."""
+    """Calls that are at work at a time; one pool gets three quarters of them."""
 
-    max_concurrent_rpcs: int = 1024
-    """Requests that run or wait; more are refused as UNAVAILABLE would be: trying again helps."""
+    max_waiting: int = 224
+    """Calls that wait until one of those at work is done; one pool gets three quarters, more are refused."""
+
+    max_append_streams: int = 32
+    """AppendStream calls that are open at a time; each takes a thread, more are refused."""
+
+    max_read_streams: int = 16
+    """Fetch and ExportVideo calls that are open at a time; each takes a thread, more are refused."""
+
+    max_imports: int = 4
+    """ImportVideo calls that are open at a time; each takes a thread, more are refused."""
+
+    max_watchers: int = 32
+    """Watch calls that are open at a time; each takes a thread, more are refused."""
+
+    max_inflight_bytes: int = 256 << 20
+    """Bytes of messages that are neither answered nor, as answers, read; more are refused."""
+
+    idle_s: float = 30.0
+    """Longest time that a call waits for its caller to send or to read, seconds; then it is cancelled."""
+
+    stream_idle_s: float = 600.0
+    """The same for AppendStream and Watch, whose callers may have nothing to send or to read for long."""
+
+    max_connections: int = 1024
+    """Connections that are open at a time; more are closed at once."""
 
     max_streams: int = 256
     """Requests that one connection has open; its client holds back more."""
@@ -56,8 +131,19 @@ class ServiceConfig:
     """Time that requests get to finish when the server stops, seconds."""
 
     def __post_init__(self) -> None:
-        for name in ("max_hot_videos", "num_threads", "max_concurrent_rpcs", "max_streams"):
+        for name in _COUNTS:
             _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in _LIMITS:
+            _check(getattr(self, name) >= 0, name, getattr(self, name), "0 (no limit) or more")
+        _check(self.max_waiting >= 0, "max_waiting", self.max_waiting, "0 or more")
+        _check(
+            self.max_inflight_bytes >= 2 * self.max_message_bytes,
+            "max_inflight_bytes",
+            self.max_inflight_bytes,
+            "at least twice max_message_bytes",
+        )
+        for name in ("idle_s", "stream_idle_s"):
+            _check(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         _check(
             self.max_message_bytes >= 64 << 10, "max_message_bytes", self.max_message_bytes, "64 KiB or more"
         )
@@ -73,16 +159,46 @@ class ServiceConfig:
             _check(fits, "address", self.address, f"a path of 1 to {_UNIX_PATH_BYTES} bytes")
         else:
             self._check_host_and_port()
+        self._check_tls()
+
+    @property
+    def default_pool(self) -> PoolSpec:
+        """The spec of pools that nobody created by name."""
+        return PoolSpec(self.pool_max_bytes, self.pool_max_videos, ceil(1000 * self.pool_ttl_s))
+
+    @property
+    def tls(self) -> bool:
+        """Whether the server speaks TLS."""
+        return self.tls_cert is not None
+
+    def _check_tls(self) -> None:
+        for name, needs in (("tls_cert", "tls_key"), ("tls_key", "tls_cert"), ("tls_client_ca", "tls_cert")):
+            whole = getattr(self, name) is None or getattr(self, needs) is not None
+            _check(whole, needs, None, f"a file, as {name} is given")
+        unix = self.address.startswith(UNIX)
+        _check(not (unix and self.tls), "tls_cert", self.tls_cert, "none for a UNIX socket")
+        _check(
+            unix or self.socket_group is None, "socket_group", self.socket_group, "none but for unix:/path"
+        )
 
     def _check_host_and_port(self) -> None:
         host, _, port = self.address.rpartition(":")
         valid = bool(host) and port.isascii() and port.isdigit() and int(port) < 1 << 16
         _check(valid, "address", self.address, '"host:port" or "unix:/path"')
-        if not self.insecure_any_address and not is_loopback(host):
+        if self.insecure_any_address or is_loopback(host):
+            return
+        if not self.tls:
             raise InvalidArgument(
-                f"{self.address} can be reached from elsewhere, and this version has neither TLS nor tokens",
+                f"{self.address} can be reached from elsewhere, and there is no TLS",
                 field="address",
-                expected="a loopback address or unix:/path; or --insecure-any-address, on a trusted network",
+                expected="--tls-cert, --tls-key and --tokens-file; or a loopback address or unix:/path; "
+                "or --insecure-any-address, on a trusted network",
+            )
+        if self.tokens_file is None and not self.tls_without_tokens:
+            raise InvalidArgument(
+                f"{self.address} can be reached from elsewhere, and there are no tokens",
+                field="tokens_file",
+                expected="--tokens-file; or --tls-without-tokens: whoever may connect may do everything",
             )
 
 

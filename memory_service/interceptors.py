@@ -1,4 +1,4 @@
-"""What every call to the memory passes through: decoding, errors turned into statuses, one log line."""
+"""What every call to the memory passes through: admission, decoding, errors turned into statuses."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -7,29 +7,43 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError
 
-from memory_service.call import Call, Observer
-from memory_service.errors import Cancelled, Internal, InvalidArgument, ServiceError
+from memory_service.admission import LANES, Lane, LaneThreads
+from memory_service.call import Call, Send
+from memory_service.errors import Internal, InvalidArgument, ServiceError
+from memory_service.gate import Gate
+from memory_service.security.access import calling
+from memory_service.security.tokens import Token
 from memory_service.status import to_status
 
 _log = logging.getLogger(__name__)
+_requests_log = logging.getLogger("memory_service.requests")
 
-Behaviour: TypeAlias = Callable[[Any, grpc.ServicerContext], Any]
 Handler: TypeAlias = Any
 """A grpc.RpcMethodHandler, whose stubs make every member optional."""
 
+Run: TypeAlias = Callable[[Iterator[bytes], Call], Any]
+
+_KINDS = {
+    (False, False): (grpc.unary_unary_rpc_method_handler, "unary_unary"),
+    (False, True): (grpc.unary_stream_rpc_method_handler, "unary_stream"),
+    (True, False): (grpc.stream_unary_rpc_method_handler, "stream_unary"),
+    (True, True): (grpc.stream_stream_rpc_method_handler, "stream_stream"),
+}
+"""By what is streamed, request and response: how gRPC makes a handler, and what it calls its behaviour."""
+
 
 class RequestInterceptor(grpc.ServerInterceptor):
-    """Wraps each method of one service; health and reflection pass untouched.
+    """Wraps every method: calls are admitted by the gate before they get a thread, one of their lane's.
 
-    Messages are decoded and encoded here with the (de)serialisers of the method's handler and not by gRPC, so
-    that bytes that are no message end as INVALID_ARGUMENT like every other bad request, and so that their
-    size is known to the log. A method that takes one message is served as one that takes a stream of them:
-    gRPC then leaves it to this module when to receive it.
+    Messages of the service are decoded and encoded here with the (de)serialisers of the method's handler
+    and not by gRPC, so that bytes that are no message end as INVALID_ARGUMENT like every other bad request,
+    and so that their size is known. A method that takes one message is served as one that takes a stream of
+    them, and a stream of answers by a callback: it is then the call that says when to receive and to end.
     """
 
-    def __init__(self, service: str, observer: Observer | None = None) -> None:
+    def __init__(self, service: str, gate: Gate) -> None:
         self._prefix = f"/{service}/"
-        self._observer = observer
+        self._gate = gate
 
     def intercept_service(
         self,
@@ -37,87 +51,162 @@ class RequestInterceptor(grpc.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         handler = continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None or not method.startswith(self._prefix):
-            return handler
-        name = method.removeprefix(self._prefix)
+        if handler is None:
+            return None
+        path, metadata = handler_call_details.method, handler_call_details.invocation_metadata or ()
+        ours = path.startswith(self._prefix)
+        method = path.removeprefix(self._prefix)
+        try:
+            if ours:
+                lane = LANES.get(method, Lane.CALLS)
+            else:
+                lane = Lane.PROBE_STREAMS if handler.response_streaming else Lane.PROBES
+            threads, token = self._gate.admit(lane, metadata)
+        except ServiceError as error:
+            return grpc.stream_unary_rpc_method_handler(_Refusal(self._gate, method, error))
+        if not ours:
+            make, kind = _KINDS[handler.request_streaming, handler.response_streaming]
+            behaviour = _Foreign(self._gate, getattr(handler, kind), threads)
+            return make(behaviour, handler.request_deserializer, handler.response_serializer)
         if handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(self._streaming(name, handler))
-        return grpc.stream_unary_rpc_method_handler(self._single(name, handler))
+            return grpc.stream_stream_rpc_method_handler(
+                _Streaming(self._gate, method, handler, threads, token)
+            )
+        return grpc.stream_unary_rpc_method_handler(_Single(self._gate, method, handler, threads, token))
 
-    def _single(self, method: str, handler: Handler) -> Behaviour:
-        """One response."""
-        behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
-        def run(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-            call = Call(method, context, self._observer)
+class _Refusal:
+    """Tells a caller why it was not let in; nothing that it sends is received."""
+
+    def __init__(self, gate: Gate, method: str, error: ServiceError) -> None:
+        self.experimental_thread_pool = gate.refusals
+        self._observer = gate.observer
+        self._method = method
+        self._error = error
+
+    def __call__(self, _messages: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:
+        status = to_status(self._error)
+        _requests_log.info("method=%s status=%s peer=%s", self._method, status.code.name, context.peer())
+        if self._observer is not None:
+            self._observer.began(self._method)
+            self._observer.finished(self._method, status.code.name, 0.0, 0, 0)
+        context.abort_with_status(status)
+        raise AssertionError("abort_with_status raises")
+
+
+class _Foreign:
+    """Another service's method, in the threads of its lane."""
+
+    def __init__(self, gate: Gate, behaviour: Callable[..., Any], threads: LaneThreads) -> None:
+        self.experimental_thread_pool = threads
+        self._gate = gate
+        self._behaviour = behaviour
+
+    def __call__(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._gate.probes.add(context)
+        return self._behaviour(request, context)
+
+
+class _Served:
+    """One call to a method of the service; gRPC reads the attributes."""
+
+    def __init__(
+        self, gate: Gate, method: str, handler: Handler, threads: LaneThreads, token: Token | None
+    ) -> None:
+        self.experimental_thread_pool = threads
+        self._gate = gate
+        self._method = method
+        self._handler = handler
+        self._token = token
+
+    def _requests(self, messages: Iterator[bytes], call: Call) -> Any:
+        """The request, or an iterator of requests: decoded, and allowed to the caller."""
+        decoded = self._decoded(messages, call)
+        if self._handler.request_streaming:
+            return decoded
+        for request in decoded:
+            return request
+        raise InvalidArgument("the call has no request", field="request", expected="one message")
+
+    def _decoded(self, messages: Iterator[bytes], call: Call) -> Iterator[Any]:
+        while (data := call.receive(messages)) is not None:
             try:
-                response = behaviour(_requests(handler, messages, call), context)
-                encoded: bytes = handler.response_serializer(response)
-            except Exception as exc:
-                _refuse(call, exc, context)
-            call.sends(len(encoded))
-            call.finish("OK")
-            return encoded
-
-        return run
-
-    def _streaming(self, method: str, handler: Handler) -> Behaviour:
-        """A stream of responses."""
-        behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
-
-        def run(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-            call = Call(method, context, self._observer)
-            try:
-                for response in behaviour(_requests(handler, messages, call), context):
-                    encoded: bytes = handler.response_serializer(response)
-                    call.sends(len(encoded))
-                    yield encoded
-            except GeneratorExit:  # the client is gone
-                call.finish("CANCELLED")
-                raise
-            except Exception as exc:
-                _refuse(call, exc, context)
-            call.finish("OK")
-
-        return run
+                request = self._handler.request_deserializer(data)
+            except DecodeError as exc:
+                raise InvalidArgument(
+                    f"the request is no valid message: {exc}",
+                    field="request",
+                    expected="the method's message",
+                ) from exc
+            call.admit(request)
+            if self._handler.request_streaming and self._handler.response_streaming:
+                call.work()
+            yield request
 
 
-def _requests(handler: Handler, messages: Iterator[bytes], call: Call) -> Any:
-    """The request, or an iterator of requests, decoded."""
-    decoded = _decoded(handler, messages, call)
-    if handler.request_streaming:
-        return decoded
-    for request in decoded:
-        return request
-    raise InvalidArgument("the call has no request", field="request", expected="one message")
+class _Single(_Served):
+    """One answer."""
 
-
-def _decoded(handler: Handler, messages: Iterator[bytes], call: Call) -> Iterator[Any]:
-    while True:
+    def __call__(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        call = self._gate.open(self._method, context, self._token)
+        streaming = self._handler.request_streaming
+        behaviour = self._handler.stream_unary if streaming else self._handler.unary_unary
         try:
-            data = next(messages)
-        except StopIteration:
-            return
-        except grpc.RpcError as exc:
-            raise Cancelled("the caller is gone") from exc
-        call.receives(len(data))
+            with call.cancellation.current(), calling(self._token):
+                request = self._requests(messages, call)
+                if not streaming:
+                    call.work()
+                encoded: bytes = self._handler.response_serializer(behaviour(request, context))
+                call.answer(encoded)
+        except Exception as exc:
+            error = _error(exc)
+            status = to_status(error)
+            call.finish(status.code.name, error)
+            context.abort_with_status(status)
+            raise AssertionError("abort_with_status raises") from exc
+        call.finish()
+        return encoded
+
+
+class _Streaming(_Served):
+    """A stream of answers."""
+
+    experimental_non_blocking = True
+
+    def __call__(self, messages: Iterator[bytes], context: grpc.ServicerContext, send: Send) -> None:
+        call = self._gate.open(self._method, context, self._token)
+        call.answers_with(send)
         try:
-            request = handler.request_deserializer(data)
-        except DecodeError as exc:
-            raise InvalidArgument(
-                f"the request is no valid message: {exc}", field="request", expected="the method's message"
-            ) from exc
-        yield request
+            with call.cancellation.current(), calling(self._token):
+                self._answer(messages, call, context)
+                call.cancellation.check()
+        except Exception as exc:
+            error = _error(exc)
+            call.finish(to_status(error).code.name, error)
+        else:
+            call.finish()
+
+    def _answer(self, messages: Iterator[bytes], call: Call, context: grpc.ServicerContext) -> None:
+        """Each answer is made in a turn of the call's, and sent outside of it."""
+        streaming = self._handler.request_streaming
+        behaviour = self._handler.stream_stream if streaming else self._handler.unary_stream
+        responses = iter(behaviour(self._requests(messages, call), context))
+        try:
+            while True:
+                if not call.patient:
+                    call.work()
+                response = next(responses, None)
+                if response is None:
+                    return
+                call.send(self._handler.response_serializer(response))
+        finally:
+            close = getattr(responses, "close", None)
+            if close is not None:
+                close()
 
 
-def _refuse(call: Call, exc: Exception, context: grpc.ServicerContext) -> NoReturn:
+def _error(exc: Exception) -> ServiceError:
     if isinstance(exc, ServiceError):
-        error = exc
-    else:
-        _log.error("unexpected error", exc_info=exc)
-        error = Internal("internal error; the server's log has the traceback")
-    status = to_status(error)
-    call.finish(status.code.name, error)
-    context.abort_with_status(status)
-    raise AssertionError("abort_with_status raises")
+        return exc
+    _log.error("unexpected error", exc_info=exc)
+    return Internal("internal error; the server's log has the traceback")

@@ -7,28 +7,33 @@ The server is synchronous, one thread per request. With 1, 4 and 16 client proce
 
 import ctypes
 import logging
+import os
 import platform
 import shlex
 import signal
-import socket
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from os import getpid
+from queue import SimpleQueue
 from types import FrameType
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from threadpoolctl import ThreadpoolController
 
-from memory_service.config import UNIX, ServiceConfig
+from memory_service.binding import bind
+from memory_service.call import Observer
+from memory_service.config import ServiceConfig
 from memory_service.engine import MemoryEngine
-from memory_service.errors import Busy
+from memory_service.gate import Gate, Load
+from memory_service.health import Health
 from memory_service.interceptors import RequestInterceptor
 from memory_service.limits import Limits
+from memory_service.security.tls import Certificates, ServerTLS
 from memory_service.servicer import Servicer
 from memory_service.v1 import memory_pb2, memory_pb2_grpc
+from memory_service.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -45,34 +50,54 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Numbers of mallopt's parameters in glibc's malloc.h."""
 
 
+_STRAGGLERS_S = 2.0
+"""Time that calls get to reach a safe point once the drain is over."""
+
+
 class Server:
     """A memory that listens. `address` is where, with the real port."""
 
-    def __init__(self, config: ServiceConfig) -> None:
+    def __init__(self, config: ServiceConfig, observer: Observer | None = None) -> None:
         """Open the data directory and bind the address; nothing is served before `start`.
 
-        Raises Busy when another process has the directory or the address, InvalidArgument, Unavailable.
+        `observer` hears of every call. Raises Busy when another process has the directory or the address,
+        InvalidArgument, Unavailable.
         """
         self._config = config
-        self._engine = MemoryEngine(
-            config.data_dir,
-            index=config.index,
-            limits=Limits(max_message_bytes=config.max_message_bytes),
-            durability=config.durability,
-            commit_interval_s=config.commit_interval_s,
-            max_hot_videos=config.max_hot_videos,
-        )
+        self._certificates = _certificates(config)
+        # One thread of BLAS and OpenMP per request: two of them on two cores took a search of 480 frames from
+        # 0.09 to 6 ms as soon as a neighbour was busy. OpenMP keeps the number per thread, so each sets it.
+        one_thread = partial(ThreadpoolController().limit, limits=1)
+        one_thread()
+        self._gate = Gate(config, observer, prepare=one_thread)
         try:
-            self._health = health.HealthServicer()
-            self._server = _grpc_server(config)
-            self.address = _bind(self._server, config.address)
+            self.engine = _engine(config)
+        except BaseException:
+            self._gate.close()
+            raise
+        self._health = Health([SERVICE])
+        self._watchdog = Watchdog(lambda: [*self.engine.workers(), self._gate.worker], self._health.set_all)
+        self._health.well = lambda: self._watchdog.well
+        try:
+            self._server = _grpc_server(config, self._gate)
+            self.address = bind(self._server, config, self._certificates)
             self._register()
         except BaseException:
-            self._engine.close()
+            self._close()
             raise
 
+    @property
+    def load(self) -> Load:
+        """How much the server has taken on."""
+        return self._gate.load
+
+    @property
+    def watchdog(self) -> Watchdog:
+        """Who looks after the background threads."""
+        return self._watchdog
+
     def _register(self) -> None:
-        servicer = Servicer(self._engine, self._engine.limits)
+        servicer = Servicer(self.engine, self.engine.limits)
         memory_pb2_grpc.add_MemoryServiceServicer_to_server(  # type: ignore[no-untyped-call]
             servicer, self._server
         )
@@ -83,48 +108,104 @@ class Server:
     def start(self) -> None:
         """Serve, and say so to health checks."""
         self._server.start()
-        for name in ("", SERVICE):
-            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._health.set_all(True)
 
-    def stop(self) -> None:
-        """Take no more requests, let those that run finish, make everything durable."""
+    def reload(self) -> bool:
+        """Read tokens and certificates again. Files that cannot be used are logged and what was read before
+        stays in force; returns whether all could be used.
+        """
+        tokens = self._gate.reload_tokens()
+        return (self._certificates is None or self._certificates.reload()) and tokens
+
+    def stop(self) -> bool:
+        """Take no more calls, let those that run finish in `drain_s`, make everything durable.
+
+        Streams of appends and of events end at once, as UNAVAILABLE. Returns whether every call has ended;
+        what a call that has not was doing no longer reaches the disk.
+        """
         self._health.enter_graceful_shutdown()
-        self._server.stop(self._config.drain_s).wait()
-        self._engine.close()
+        self._gate.drain()
+        drained = self._server.stop(self._config.drain_s)
+        if not drained.wait(_STRAGGLERS_S / 4):
+            self._gate.probes.cancel()
+        drained.wait()
+        self._gate.hurry()
+        return self._close()
+
+    def hurry(self) -> None:
+        """Cut a `stop` that runs in another thread short: whatever still runs is cancelled."""
+        self._gate.hurry()
+        self._server.stop(0)
+
+    def _close(self) -> bool:
+        self._watchdog.close()
+        ended = self._gate.close(_STRAGGLERS_S)
+        self.engine.close()
+        return ended
 
 
 def serve(config: ServiceConfig) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. Prints one line on standard output once it serves."""
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the drain. SIGHUP: see `Server.reload`.
+
+    Prints one line on standard output once it serves.
+    """
     _keep_freed_memory()
-    stopping = threading.Event()
+    signals: SimpleQueue[signal.Signals] = SimpleQueue()
 
-    def stop(signum: int, _frame: FrameType | None) -> None:
-        log.info("signal=%s draining", signal.Signals(signum).name)
-        stopping.set()
+    def note(signum: int, _frame: FrameType | None) -> None:
+        signals.put(signal.Signals(signum))
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, note)
     server = Server(config)
     server.start()
     where = shlex.quote(str(config.data_dir.resolve()))
     print(f"serving address={server.address} data={where} index={config.index} pid={getpid()}", flush=True)
-    stopping.wait()
-    server.stop()
+    while (number := signals.get()) is signal.SIGHUP:
+        server.reload()
+    log.info("draining signal=%s", number.name)
+    with ThreadPoolExecutor(1) as stopper:
+        stopping = stopper.submit(server.stop)
+        stopping.add_done_callback(lambda _: signals.put(signal.SIGCHLD))  # which nobody sends: it is over
+        while (number := signals.get()) is not signal.SIGCHLD:
+            if number is not signal.SIGHUP:
+                log.info("draining faster signal=%s", number.name)
+                server.hurry()
+    ended = stopping.result()
     log.info("stopped")
+    if not ended:
+        log.warning("calls that did not end are left behind")
+        logging.shutdown()
+        os._exit(0)  # an orderly exit would wait for their threads
 
 
-def _grpc_server(config: ServiceConfig) -> grpc.Server:
-    # One thread of BLAS and OpenMP per request: two of them on two cores took a search of 480 frames from
-    # 0.09 to 6 ms as soon as a neighbour was busy. OpenMP keeps the number per thread, hence the initializer.
-    one_thread = partial(ThreadpoolController().limit, limits=1)
-    one_thread()
-    threads = ThreadPoolExecutor(config.num_threads, thread_name_prefix="request", initializer=one_thread)
+def _engine(config: ServiceConfig) -> MemoryEngine:
+    return MemoryEngine(
+        config.data_dir,
+        index=config.index,
+        limits=Limits(max_message_bytes=config.max_message_bytes),
+        durability=config.durability,
+        commit_interval_s=config.commit_interval_s,
+        max_hot_videos=config.max_hot_videos,
+        max_watchers=config.max_watchers,
+    )
+
+
+def _certificates(config: ServiceConfig) -> Certificates | None:
+    if config.tls_cert is None or config.tls_key is None:
+        return None
+    return Certificates(ServerTLS(cert=config.tls_cert, key=config.tls_key, client_ca=config.tls_client_ca))
+
+
+def _grpc_server(config: ServiceConfig, gate: Gate) -> grpc.Server:
     options = [
         ("grpc.max_receive_message_length", config.max_message_bytes + ENVELOPE_BYTES),
         ("grpc.max_send_message_length", -1),  # answers are cut to size by the servicer
         ("grpc.max_concurrent_streams", config.max_streams),
         ("grpc.max_metadata_size", config.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", config.max_metadata_bytes),
+        ("grpc.max_allowed_incoming_connections", config.max_connections),
+        ("grpc.server_handshake_timeout_ms", 10_000),
         ("grpc.so_reuseport", 0),  # a second server on the same port must fail, not share it
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
@@ -132,32 +213,11 @@ def _grpc_server(config: ServiceConfig) -> grpc.Server:
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ]
     return grpc.server(
-        threads,
-        interceptors=[RequestInterceptor(SERVICE)],
+        gate.refusals,  # for methods that nobody has; all others bring the threads of their lane
+        interceptors=[RequestInterceptor(SERVICE, gate)],
         options=options,
-        maximum_concurrent_rpcs=config.max_concurrent_rpcs,
+        maximum_concurrent_rpcs=gate.max_calls,
     )
-
-
-def _bind(server: grpc.Server, address: str) -> str:
-    """Listen there. Returns the address with its real port."""
-    if address.startswith(UNIX):
-        _check_unused(address.removeprefix(UNIX))
-    try:
-        port = server.add_insecure_port(address)
-    except RuntimeError as exc:
-        raise Busy(f"cannot listen on {address}: {exc}", field="address", expected="a free address") from exc
-    return address if address.startswith(UNIX) else f"{address.rpartition(':')[0]}:{port}"
-
-
-def _check_unused(path: str) -> None:
-    """gRPC replaces the socket that it finds: right for one left by a crash, not for a server's that runs."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return
-    raise Busy(f"another server listens on {UNIX}{path}", field="address", expected="a free address")
 
 
 def _keep_freed_memory() -> None:

@@ -15,7 +15,10 @@ from memory_service.errors import Internal, InvalidArgument, NotFound
 from memory_service.server import Server
 from memory_service.types import Handle, Query, VideoKey
 
-LINE = re.compile(r"method=(\w+) status=(\w+) ms=[\d.]+ bytes_in=(\d+) bytes_out=(\d+)(?: field='(.*)')?")
+LINE = re.compile(
+    r"method=(\w+) status=(\w+) ms=[\d.]+ bytes_in=(\d+) bytes_out=(\d+) peer=ipv4:127\.0\.0\.1:\d+ token=-"
+    r" pool=(\S+) video=(\S+) left_ms=(?:-|\d+)(?: field='(.*)')?"
+)
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def test_one_line_per_request(memory: MemoryClient, caplog: pytest.LogCaptureFix
     with pytest.raises(InvalidArgument):
         memory.advance(KEY, block(3), Query(0, ALL))
     logged = lines(caplog)
-    methods = [(method, status, field) for method, status, _, _, field in logged]
+    methods = [(method, status, field) for method, status, _, _, _, _, field in logged]
     assert methods == [
         ("Append", "OK", ""),
         ("Fetch", "OK", ""),
@@ -53,13 +56,13 @@ def test_one_line_per_request(memory: MemoryClient, caplog: pytest.LogCaptureFix
     ]
     assert int(logged[0][2]) > 3 * SPEC.latent_bytes
     assert int(logged[1][3]) > 3 * SPEC.latent_bytes
-    assert logged[2][3] == "0"
+    assert logged[2][3:6] == ("0", "pool", "nobody")
 
 
 def test_ids_cannot_forge_lines(memory: MemoryClient, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(InvalidArgument):
         memory.get_video(VideoKey("pool\nmethod=Append status=OK", "x"))
-    assert [line[:2] for line in lines(caplog)] == [("GetVideo", "INVALID_ARGUMENT")]
+    assert [(*line[:2], line[4]) for line in lines(caplog)] == [("GetVideo", "INVALID_ARGUMENT", "?")]
 
 
 @pytest.mark.parametrize("verb", ["info", "fetch"])

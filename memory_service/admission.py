@@ -1,0 +1,131 @@
+"""How much the server takes on at a time: threads by class of call, bytes by all calls together.
+
+What is full refuses at once and says when to try again; one class takes nothing from the others.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from enum import StrEnum
+from typing import NamedTuple, ParamSpec, TypeVar
+
+from memory_service.errors import Overloaded
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class Lane(StrEnum):
+    """A class of calls with threads of its own."""
+
+    CALLS = "calls"
+    """One request, one answer."""
+    APPEND_STREAMS = "append_streams"
+    READ_STREAMS = "read_streams"
+    IMPORTS = "imports"
+    WATCHERS = "watchers"
+    PROBES = "probes"
+    """Health checks, which must be answered when everything else is full."""
+    PROBE_STREAMS = "probe_streams"
+    """Watched health, and reflection."""
+    REFUSALS = "refusals"
+    """Calls that were refused before they got anywhere, until they have been told so."""
+
+
+LANES: Mapping[str, Lane] = {
+    "AppendStream": Lane.APPEND_STREAMS,
+    "Fetch": Lane.READ_STREAMS,
+    "ExportVideo": Lane.READ_STREAMS,
+    "ImportVideo": Lane.IMPORTS,
+    "Watch": Lane.WATCHERS,
+}
+"""Every method that is not in it goes to CALLS."""
+
+
+class LaneLoad(NamedTuple):
+    """How busy one lane is."""
+
+    running: int
+    waiting: int
+    num_threads: int
+
+
+class LaneThreads(ThreadPoolExecutor):
+    """The threads of one lane, and a bounded number of calls that wait for them. Safe for threads."""
+
+    def __init__(
+        self, lane: Lane, num_threads: int, *, max_waiting: int = 0, prepare: Callable[[], object]
+    ) -> None:
+        """`prepare` runs once in each thread."""
+        super().__init__(num_threads, thread_name_prefix=str(lane), initializer=prepare)
+        self.lane = lane
+        self._num_threads = num_threads
+        self.max_open = num_threads + max_waiting
+        self._lock = threading.Lock()
+        self._running = 0
+        self._waiting = 0
+
+    @property
+    def load(self) -> LaneLoad:
+        return LaneLoad(self._running, self._waiting, self._num_threads)
+
+    @property
+    def full(self) -> bool:
+        """Whether one call more is to be refused."""
+        return self._running + self._waiting >= self.max_open
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """See `ThreadPoolExecutor.submit`; counts the call until it is done."""
+
+        def counted() -> _T:
+            with self._lock:
+                self._waiting -= 1
+                self._running += 1
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                with self._lock:
+                    self._running -= 1
+
+        with self._lock:
+            self._waiting += 1
+        try:
+            return super().submit(counted)
+        except RuntimeError:  # it was shut down
+            with self._lock:
+                self._waiting -= 1
+            raise
+
+
+class InflightBytes:
+    """Bytes of messages that the server holds for its callers. Safe for threads."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._num_bytes = 0
+
+    @property
+    def num_bytes(self) -> int:
+        return self._num_bytes
+
+    def take(self, num_bytes: int) -> None:
+        """Count a request, or raise Overloaded; one alone is always taken."""
+        with self._lock:
+            if self._num_bytes and self._num_bytes + num_bytes > self._max_bytes:
+                raise overloaded(
+                    f"messages of {self._num_bytes} bytes are in flight",
+                    expected=f"at most {self._max_bytes} bytes at a time",
+                    retry_after_ms=200,
+                )
+            self._num_bytes += num_bytes
+
+    def add(self, num_bytes: int) -> None:
+        """Count an answer, which exists already; or, negative, what is gone."""
+        with self._lock:
+            self._num_bytes += num_bytes
+
+
+def overloaded(message: str, *, expected: str, retry_after_ms: int) -> Overloaded:
+    """Too much at once; the caller may try again after the time given."""
+    return Overloaded(message, expected=expected, details={"retry_after_ms": str(retry_after_ms)})

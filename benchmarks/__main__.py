@@ -14,13 +14,12 @@ from pathlib import Path
 # Before numpy is loaded, and for every process that is started from here: two BLAS threads on two shared
 # cores make a search 60 times slower whenever the neighbour is busy.
 os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
-os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # pgserver warns without it
 
 from benchmarks import cold, plot, runs
 from benchmarks.machine import machine, versions
 from benchmarks.peers import PEERS
 from benchmarks.report import markdown
-from benchmarks.rows import Results
+from benchmarks.rows import FAILED, Results
 from benchmarks.workload import FRAME_BYTES
 
 RESULTS = Path(__file__).parent / "results"
@@ -87,6 +86,7 @@ def main() -> int:
         size = dataclasses.replace(size, rounds=args.rounds)
     with tempfile.TemporaryDirectory(prefix="reverie-bench-", dir=args.data) as name:
         folder = Path(name)
+        os.environ.setdefault("XDG_RUNTIME_DIR", name)  # pgserver warns without it
         need = 60 * 2 * size.history * FRAME_BYTES
         free = shutil.disk_usage(folder).free
         if free < need:
@@ -102,7 +102,10 @@ def main() -> int:
     print(text)
     if args.save:
         save(results, text, args.save, where)
-    return 0
+    failed = [row for row in results.all_rows() if row.note.startswith(FAILED)]
+    for row in failed:
+        print(f"{row.name}: {row.note}", file=sys.stderr)
+    return int(any(args.smoke or row.name.startswith("ours") for row in failed))
 
 
 def _among(chosen: dict, names: tuple[str, ...]) -> dict:

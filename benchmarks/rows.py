@@ -8,6 +8,10 @@ from benchmarks.peers.base import Kind
 from benchmarks.worker import Loaded
 
 
+FAILED = "failed:"
+"""How the note of a peer begins that is installed and did not work."""
+
+
 @dataclass
 class Row:
     """One peer under one load. `note` says why there are no figures: not installed, or what went wrong."""
@@ -64,6 +68,10 @@ class Results:
     clients: list[Row] = field(default_factory=list)
     growth: list[Row] = field(default_factory=list)
     cold: Cold | None = None
+
+    def all_rows(self) -> list[Row]:
+        """Of all parts, measured or not."""
+        return [*self.peers, *self.clients, *self.growth]
 
     def row(self, name: str) -> Row | None:
         """The measured row of a peer with one client."""

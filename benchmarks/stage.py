@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.measures import Sample, together
 from benchmarks.meter import anonymous_bytes, cpu_seconds, disk_bytes, family
 from benchmarks.peers.base import Kind, Served
-from benchmarks.rows import Row
+from benchmarks.rows import FAILED, Row
 from benchmarks.worker import Loaded, Worker
 from benchmarks.workload import BLOCK_FRAMES, Video
 
@@ -154,4 +154,4 @@ def rows(
 def failure(exc: Exception) -> str:
     """One line for a table."""
     lines = [line for line in str(exc).splitlines() if line.strip()]
-    return f"failed: {lines[-1] if lines else type(exc).__name__}"[:160]
+    return f"{FAILED} {lines[-1] if lines else type(exc).__name__}"[:160]

@@ -121,7 +121,12 @@ def _growth(results: Results) -> Iterator[Target]:
 def _space(results: Results) -> Iterator[Target]:
     row = results.row(LOCAL) or results.row(UNIX)
     disk = row.disk_bytes_per_frame if row else math.nan
-    yield _at_most(f"disk per frame / {FRAME_BYTES} B", disk / FRAME_BYTES, 1.05, f"{disk:.0f} B")
+    yield _at_most(
+        f"disk per frame / {FRAME_BYTES} B",
+        disk / FRAME_BYTES,
+        1.05,
+        "" if math.isnan(disk) else f"{disk:.0f} B",
+    )
     hot = next(
         (r for r in results.clients if r.name in (LOCAL, UNIX) and r.measured and r.hot_bytes_per_frame), None
     )
@@ -148,4 +153,4 @@ def _at_least(text: str, measured: float, limit: float, detail: str = "") -> Tar
 
 
 def _ms(seconds: float) -> str:
-    return f"{1e3 * seconds:.2f} ms"
+    return "-" if math.isnan(seconds) else f"{1e3 * seconds:.2f} ms"

@@ -7,7 +7,6 @@ from benchmarks.measures import Sample
 from benchmarks.peers.base import Kind
 from benchmarks.worker import Loaded
 
-
 FAILED = "failed:"
 """How the note of a peer begins that is installed and did not work."""
 

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Self
@@ -12,7 +12,6 @@ from memory_service.durability import Durability, durability_level
 from memory_service.errors import AlreadyExists, NotFound, Unavailable
 from memory_service.events import Events, Watcher
 from memory_service.expiry import Expiry
-from memory_service.frames import StoredFrame
 from memory_service.hot import HotSet
 from memory_service.index.base import load_index
 from memory_service.limits import Limits
@@ -22,6 +21,7 @@ from memory_service.store.commit import GroupCommit
 from memory_service.store.files import FileStore
 from memory_service.store.pool_files import PoolFiles
 from memory_service.store.scan import Recovery
+from memory_service.stored_frame import StoredFrame
 from memory_service.types import (
     Advanced,
     Appended,
@@ -29,6 +29,7 @@ from memory_service.types import (
     Found,
     Frame,
     Handle,
+    Hit,
     PoolInfo,
     PoolSpec,
     Query,
@@ -49,6 +50,7 @@ from memory_service.validate import (
 )
 from memory_service.validate_search import check_queries, check_query
 from memory_service.videos import Videos
+from memory_service.vitals import Vitals, examine
 from memory_service.workers import Worker
 
 _MAX_EPOCH = 2**52
@@ -153,6 +155,14 @@ class MemoryEngine:
         if self._commit is None:
             return ()
         return (*self._commit.workers, self._expiry.worker)
+
+    def vitals(self, recent: Sequence[Retrieval] = ()) -> Vitals:
+        """The state of what is open, for metrics; `recent` retrievals are looked at for their redundancy.
+
+        A walk over the open videos that uses none of them.
+        """
+        oldest_s = self._commit.oldest_s if self._commit is not None else 0.0
+        return examine(self._videos, oldest_s, recent)
 
     def create_pool(self, pool: str, spec: PoolSpec) -> PoolInfo:
         """See `Memory.create_pool`."""
@@ -259,6 +269,11 @@ class MemoryEngine:
 
     def fetch(self, handles: Sequence[Handle], parts: Sequence[str] = ()) -> Sequence[Frame]:
         """See `Memory.fetch`."""
+        stored = self.fetch_stored(handles, parts)
+        return [frame.verified(f"handles[{number}]") for number, frame in enumerate(stored)]
+
+    def fetch_stored(self, handles: Sequence[Handle], parts: Sequence[str] = ()) -> list[StoredFrame]:
+        """As `fetch`, but the frames are as they lie in their reels, not yet verified."""
         self._videos.check_open()
         check_handles(handles, self.limits)
         check_parts(parts, self.limits)
@@ -275,7 +290,7 @@ class MemoryEngine:
                     exc.field = f"handles[{numbered[0][0]}].key"
                 raise
             stored.update(zip((number for number, _ in numbered), frames, strict=True))
-        return [stored[number].verified(f"handles[{number}]") for number in range(len(handles))]
+        return [stored[number] for number in range(len(handles))]
 
     def advance(
         self,
@@ -283,11 +298,25 @@ class MemoryEngine:
         block: Block,
         query: Query,
         *,
-        known: Sequence[Handle] = (),
+        known: Collection[Handle] = (),
         epoch: int | None = None,
         sync: bool = False,
     ) -> Advanced:
         """See `Memory.advance`."""
+        appended, hits, stored = self.advance_stored(key, block, query, known=known, epoch=epoch, sync=sync)
+        return Advanced(appended, hits, tuple(frame.verified("query") for frame in stored))
+
+    def advance_stored(
+        self,
+        key: VideoKey,
+        block: Block,
+        query: Query,
+        *,
+        known: Collection[Handle] = (),
+        epoch: int | None = None,
+        sync: bool = False,
+    ) -> tuple[Appended, tuple[Hit, ...], list[StoredFrame]]:
+        """As `advance`, but the frames are as they lie in their reels, not yet verified."""
         self._check_writable()
         check_key(key)
         with self._videos.use(key) as video:

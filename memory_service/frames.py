@@ -3,7 +3,6 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -12,17 +11,13 @@ from numpy.typing import NDArray
 from memory_service.errors import InvalidArgument, NotFound
 from memory_service.records import StoredBlock
 from memory_service.reel import Extent
-from memory_service.stored_frame import Payload, StoredFrame
+from memory_service.stored_frame import Pages, Payload, StoredFrame
 from memory_service.types import Embeddings, Handle, Span, VideoKey
 
 _FRAME_BYTES = 400
 
-
-class Pages(Protocol):
-    """The bytes of a reel, mapped."""
-
-    def view(self, offset: int, length: int) -> memoryview:
-        """Read-only bytes that stay readable while referenced."""
+_FEW_ROWS = 64
+"""So many rows are read from where they lie; for more, the reel is mapped as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +45,7 @@ class KeptBlock:
 
     def _payload(self, extent: Extent) -> Payload:
         offset, length, crc = extent
-        return Payload(self.reel.view(offset, length), crc)
+        return Payload(self.reel, offset, self.reel.view(offset, length), crc)
 
 
 class Frames:
@@ -176,7 +171,12 @@ class Frames:
 
 
 def _gathered(reel: Pages, offsets: NDArray[np.int64], row_bytes: int) -> Embeddings:
-    """Rows float32 [m, D] at byte `offsets` of a reel, copied."""
+    """Rows float32 [m, D] at byte `offsets` of a reel, copied: one by one where they are few."""
+    if len(offsets) <= _FEW_ROWS:
+        few = np.empty((len(offsets), row_bytes // 4), np.float32)
+        for row, offset in zip(few, offsets.tolist(), strict=True):
+            row[:] = np.frombuffer(reel.view(offset, row_bytes), np.float32)
+        return few
     first = int(offsets.min())
     values = np.frombuffer(reel.view(first, int(offsets.max()) - first + row_bytes), np.float32)
     dim = row_bytes // values.itemsize

@@ -2,20 +2,40 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from memory_service.crc32c import crc32c
 from memory_service.errors import DataLoss
-from memory_service.types import Buffer, Embeddings, Frame, Handle
+from memory_service.types import Buffer, Embeddings, Frame, Handle, ReelExtent
+
+
+class Pages(Protocol):
+    """The bytes of a reel, mapped."""
+
+    path: Path
+    inode: int
+
+    def view(self, offset: int, length: int) -> memoryview:
+        """Read-only bytes that stay readable while referenced."""
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Bytes in the mapped reel and the CRC-32C that they must have."""
+    """Bytes in the mapped reel, from `offset` on, and the CRC-32C that they must have."""
 
+    reel: Pages
+    offset: int
     data: memoryview
     crc: int
+
+    @property
+    def place(self) -> ReelExtent:
+        """Where the bytes are for whoever can open the reel."""
+        path = self.reel.path
+        return ReelExtent(f"{path.parent.name}/{path.name}", self.reel.inode, self.offset, len(self.data))
 
     def verified(self, what: str, field: str) -> memoryview:
         """The bytes. Raises DataLoss, naming `what`, when they are not what was appended."""

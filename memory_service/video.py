@@ -19,7 +19,6 @@ from memory_service.store.reel_file import ReelFile
 from memory_service.store.scan import Scan
 from memory_service.stored_frame import StoredFrame
 from memory_service.types import (
-    Advanced,
     Appended,
     Block,
     Embeddings,
@@ -87,8 +86,8 @@ class Video:
 
     def advance(
         self, block: Block, query: Query, *, known: Collection[Handle], epoch: int | None, sync: bool
-    ) -> Advanced:
-        """See `Memory.advance`."""
+    ) -> tuple[Appended, tuple[Hit, ...], list[StoredFrame]]:
+        """See `Memory.advance`; the frames of the hits that are not `known` come unverified."""
         if query.embedding is None and query.frame is None:
             query = replace(query, frame=block.span.stop - 1)
         packed = _packed(block)
@@ -99,8 +98,7 @@ class Video:
             (hits,) = self._search([query], True, ["query"])
             held = known if isinstance(known, Set) else frozenset(known)
             stored = [self._frames.stored(hit.handle, ()) for hit in hits if hit.handle not in held]
-        frames = tuple(frame.verified("query") for frame in stored)
-        return Advanced(self._answer(duplicate, end, sync), hits, frames)
+        return self._answer(duplicate, end, sync), hits, stored
 
     def stored(self, handles: Sequence[tuple[int, Handle]], parts: Sequence[str]) -> list[StoredFrame]:
         """The frames of numbered handles, unverified. Raises NotFound, naming the handle by its number."""

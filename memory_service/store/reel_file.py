@@ -4,10 +4,12 @@ import logging
 import mmap
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from memory_service.errors import DataLoss, ServiceError, Unavailable
+from memory_service.growing_map import GrowingMap
 from memory_service.quota import Account
 from memory_service.reel import (
     PREFIX_BYTES,
@@ -62,7 +64,9 @@ class ReelFile:
         self.end = found.end
         self.durable = min(found.durable, found.end)
         self._fd = fd
-        self._map = _mapped(fd, size)
+        self._segments = GrowingMap()
+        self._segments.grow(fd, size)
+        self._whole = memoryview(b"")
         self._allocated = size
         self._extent_bytes = extent_bytes
         self._sequence = len(found.records)
@@ -111,20 +115,27 @@ class ReelFile:
 
     def view(self, offset: int, length: int) -> memoryview:
         """Read-only bytes of the file; valid while referenced, whatever happens to the reel."""
-        data = self._map
-        if offset + length > len(data):
-            with self._lock:
-                if self._fd < 0:
-                    raise Unavailable(f"reel {self.path} is closed")
-                data = self._map = _mapped(self._fd, self._allocated)
-        return data[offset : offset + length]
+        found = self._segments.view(offset, length)
+        if found is None and offset + length <= len(self._whole):
+            found = self._whole[offset : offset + length]
+        if found is not None:
+            return found
+        with self._lock:
+            if self._fd < 0:
+                raise Unavailable(f"reel {self.path} is closed")
+            self._segments.grow(self._fd, self._allocated)
+            found = self._segments.view(offset, length)
+            if found is None:
+                self._whole = _mapped(self._fd, self._allocated)
+                found = self._whole[offset : offset + length]
+            return found
 
     def record(self, offset: int) -> Record:
         """The record at `offset`, read again. Raises DataLoss."""
         try:
             prefix = decode_prefix(self.view(offset, PREFIX_BYTES), 0)
             assert prefix is not None
-            return decode_record(self.view(0, offset + prefix.record_bytes), offset, prefix)
+            return replace(decode_record(self.view(offset, prefix.record_bytes), 0, prefix), offset=offset)
         except Damaged as exc:
             raise DataLoss(f"reel {self.path} is damaged at byte {offset}: {exc}") from exc
 

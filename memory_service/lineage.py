@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from memory_service.errors import DataLoss
-from memory_service.frames import Frames, KeptBlock, Pages
+from memory_service.frames import Frames, KeptBlock
 from memory_service.outline import Outline
 from memory_service.records import Base, Lineage, unpack_block
 from memory_service.reel import Kind
 from memory_service.store.bases import BaseReel, Branch
 from memory_service.store.reel_file import ReelFile
+from memory_service.stored_frame import Pages
 from memory_service.types import Parent
 
 

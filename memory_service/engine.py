@@ -1,17 +1,19 @@
 """The memory in one process: `Memory` on local reels, without a server."""
 
-import secrets
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Self
 
 import memory_service
+from memory_service.checks import check_whole
 from memory_service.durability import Durability, durability_level
+from memory_service.epochs import new_epoch
 from memory_service.errors import AlreadyExists, NotFound, Unavailable
 from memory_service.events import Events, Watcher
 from memory_service.expiry import Expiry
+from memory_service.forks import Forks
 from memory_service.hot import HotSet
 from memory_service.index.base import load_index
 from memory_service.limits import Limits
@@ -22,10 +24,12 @@ from memory_service.store.files import FileStore
 from memory_service.store.pool_files import PoolFiles
 from memory_service.store.scan import Recovery
 from memory_service.stored_frame import StoredFrame
+from memory_service.transfer import Transfer
 from memory_service.types import (
     Advanced,
     Appended,
     Block,
+    Buffer,
     Found,
     Frame,
     Handle,
@@ -42,6 +46,7 @@ from memory_service.types import (
 )
 from memory_service.validate import (
     check_block,
+    check_fork,
     check_handles,
     check_id,
     check_key,
@@ -52,9 +57,6 @@ from memory_service.validate_search import check_queries, check_query
 from memory_service.videos import Videos
 from memory_service.vitals import Vitals, examine
 from memory_service.workers import Worker
-
-_MAX_EPOCH = 2**52
-"""Epochs are random: a video created anew must not revive the handles of one that was dropped."""
 
 
 class MemoryEngine:
@@ -128,6 +130,8 @@ class MemoryEngine:
         except BaseException:
             self._videos.close()
             raise
+        self._forks = Forks(self._videos, store)
+        self._transfer = Transfer(self._videos, store, self._ledger, self.limits)
         if not read_only:
             self._expiry.start()
         self._started = time.monotonic()
@@ -206,8 +210,9 @@ class MemoryEngine:
             tuple(map(int, spec.latent_shape)),
             spec.encoder_id,
             dict(spec.metadata),
+            {name: int(dim) for name, dim in spec.named_dims.items()},
         )
-        epoch = 1 + secrets.randbelow(_MAX_EPOCH - 1)
+        epoch = new_epoch()
         new = VideoInfo(key, plain, VideoState(epoch, 0, 0), time.time_ns() // 1_000_000)
         there, _ = self._videos.create(new)
         if there.spec != plain:
@@ -235,6 +240,50 @@ class MemoryEngine:
         check_key(key)
         self._videos.drop(key)
 
+    def fork_video(
+        self,
+        parent: VideoKey,
+        key: VideoKey,
+        *,
+        length: int | None = None,
+        epoch: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> VideoInfo:
+        """See `Memory.fork_video`."""
+        self._check_writable()
+        check_key(parent, "parent")
+        check_key(key)
+        check_fork(length, metadata or {}, self.limits)
+        return self._forks.fork(parent, key, length, epoch, metadata)
+
+    def truncate_video(self, key: VideoKey, length: int, *, epoch: int | None = None) -> VideoInfo:
+        """See `Memory.truncate_video`."""
+        self._check_writable()
+        check_key(key)
+        check_whole(length, "length")
+        with self._videos.use(key) as video:
+            return video.truncate(length, epoch=epoch)
+
+    def seal_video(self, key: VideoKey, *, epoch: int | None = None) -> VideoInfo:
+        """See `Memory.seal_video`."""
+        self._check_writable()
+        check_key(key)
+        with self._videos.use(key) as video:
+            return video.seal(epoch=epoch)
+
+    def export_video(self, key: VideoKey) -> Iterator[bytes]:
+        """See `Memory.export_video`."""
+        check_key(key)
+        yield from self._transfer.exported(key)
+
+    def import_video(
+        self, key: VideoKey, reel: Iterable[Buffer], *, expected: VideoSpec | None = None
+    ) -> VideoInfo:
+        """See `Memory.import_video`."""
+        self._check_writable()
+        check_key(key)
+        return self._transfer.imported(key, reel, expected)
+
     def heartbeat(self, keys: Sequence[VideoKey]) -> Sequence[VideoKey]:
         """See `Memory.heartbeat`."""
         self._videos.check_open()
@@ -259,6 +308,13 @@ class MemoryEngine:
         with self._videos.use(key) as video:
             check_block(block, video.spec, self.limits)
             return video.append(block, epoch=epoch, sync=sync or self._sync_always)
+
+    def append_stream(
+        self, key: VideoKey, blocks: Iterable[Block], *, epoch: int | None = None, sync: bool = False
+    ) -> Iterator[Appended]:
+        """See `Memory.append_stream`."""
+        for block in blocks:
+            yield self.append(key, block, epoch=epoch, sync=sync)
 
     def search(self, key: VideoKey, queries: Sequence[Query], *, log: bool = True) -> Found:
         """See `Memory.search`."""

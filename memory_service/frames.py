@@ -35,6 +35,25 @@ class KeptBlock:
     ends_in: Pages
     upto: int
 
+    def frame(self, key: VideoKey, frame: int, parts: Sequence[str]) -> StoredFrame:
+        """A frame with the named parts, or all when none is named. Raises NotFound for a part it lacks."""
+        stored = self.stored
+        for part in parts:
+            if part not in stored.parts:
+                raise NotFound(
+                    f"frame {frame} has no part {part!r}",
+                    field="parts",
+                    expected=f"one of {', '.join(stored.parts)}",
+                )
+        return StoredFrame(
+            handle=Handle(key, self.epoch, frame),
+            embedding=self.embedding(frame),
+            parts={name: self.part(name, frame) for name in parts or stored.parts},
+            named={name: self.embedding(frame, name) for name in stored.named},
+            metadata=stored.metadata,
+            unix_ms=stored.unix_ms,
+        )
+
     def embedding(self, frame: int, name: str = "") -> Payload:
         """A frame's embedding, or its named one. Raises KeyError for a name without any."""
         return self._payload(self.stored.embedding(frame, name))
@@ -151,23 +170,7 @@ class Frames:
 
     def stored(self, handle: Handle, parts: Sequence[str]) -> StoredFrame:
         """The frame of a live handle with the named parts, or all when none is named. Raises NotFound."""
-        frame = handle.frame
-        block = self.block(frame)
-        for part in parts:
-            if part not in block.stored.parts:
-                raise NotFound(
-                    f"frame {frame} has no part {part!r}",
-                    field="parts",
-                    expected=f"one of {', '.join(block.stored.parts)}",
-                )
-        return StoredFrame(
-            handle=handle,
-            embedding=block.embedding(frame),
-            parts={name: block.part(name, frame) for name in parts or block.stored.parts},
-            named={name: block.embedding(frame, name) for name in block.stored.named},
-            metadata=block.stored.metadata,
-            unix_ms=block.stored.unix_ms,
-        )
+        return self.block(handle.frame).frame(self._key, handle.frame, parts)
 
 
 def _gathered(reel: Pages, offsets: NDArray[np.int64], row_bytes: int) -> Embeddings:

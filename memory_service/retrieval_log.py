@@ -1,7 +1,7 @@
 """The log of one video's retrievals, kept in its reel."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from memory_service.errors import ServiceError
 from memory_service.records import pack_retrieval, unpack_retrieval
@@ -31,6 +31,12 @@ class RetrievalLog:
         except ServiceError as exc:
             name = f"{self._key.pool}/{self._key.video}"
             _log.warning("retrieval not logged video=%s reason=%s", name, exc)
+
+    def entries(self) -> Iterator[Retrieval]:
+        """The entries of this moment, oldest first, each read when it is asked for: the reel must be open."""
+        return map(
+            lambda offset: unpack_retrieval(self._key, self._reel.record(offset)), self._offsets.copy()
+        )
 
     def reader(self) -> Callable[[], list[Retrieval]]:
         """Reads the entries of this moment, oldest first, later and without the caller's lock."""

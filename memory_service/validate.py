@@ -4,7 +4,7 @@ Whoever is past these checks relies on them and does not check again. Fields are
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from memory_service.checks import check_size, check_vectors, check_whole, text_bytes, utf8
 from memory_service.errors import InvalidArgument
@@ -134,6 +134,14 @@ def _payload_bytes(payload: Buffer, exactly: int | None, field: str) -> int:
     if exactly is not None and size != exactly:
         raise InvalidArgument(f"a latent has {size} bytes", field=field, expected=f"{exactly} bytes")
     return size
+
+
+def check_fork(length: int | None, metadata: Mapping[str, str], limits: Limits) -> None:
+    """Raises InvalidArgument, TooLarge."""
+    if length is not None:
+        check_whole(length, "length")
+    size = text_bytes(metadata, "metadata")
+    check_size(size, limits.max_metadata_bytes, "metadata", "metadata of a fork")
 
 
 def check_span(span: Span, field: str) -> None:

@@ -2,11 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from dataclasses import replace
 
 from memory_service.errors import ServiceError, Unavailable
 from memory_service.events import Events
+from memory_service.frames import KeptBlock
 from memory_service.history import History
 from memory_service.index.base import Index
 from memory_service.recall import Recall
@@ -145,6 +146,12 @@ class Video:
             branch, end = self._history.branch(length, epoch)
         self._reel.commit(end)
         return branch
+
+    def snapshot(self) -> tuple[VideoInfo, tuple[KeptBlock, ...], Iterator[Retrieval]]:
+        """The video, its blocks and its retrievals of this moment, to be read while it is open."""
+        with self._lock:
+            self._check_there()
+            return self._history.info, self._frames.blocks, self._log.entries()
 
     def drop(self, remove: Callable[[], None]) -> None:
         """End the video; `remove` unlinks its reel. What was fetched before stays readable."""

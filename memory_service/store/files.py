@@ -60,9 +60,9 @@ class FileStore:
         with self.new_reel(info.key) as aside:
             write_durably(aside, _first_records(info, None))
 
-    def new_bytes(self, info: VideoInfo) -> int:
-        """Size of the reel that `create` makes."""
-        return len(_first_records(info, None))
+    def new_bytes(self, info: VideoInfo, lineage: Lineage | None = None) -> int:
+        """Size of the reel that `create` makes, or `fork`."""
+        return len(_first_records(info, lineage))
 
     def fork(self, info: VideoInfo, branch: Branch) -> None:
         """Create the reel of a fork and the links to its bases: all of it or nothing, and durable.
@@ -103,6 +103,11 @@ class FileStore:
         except OSError as exc:
             raise storage_error(f"reel {path} cannot be created", exc) from exc
 
+    def adopt(self, reel: Path, key: VideoKey) -> None:
+        """Make a durable file that is a reel the one of a new video. Raises AlreadyExists, Unavailable."""
+        with self.new_reel(key) as aside:
+            os.link(reel, aside)
+
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A path for a file that is gone after the `with`, or after a crash when the next process starts."""
@@ -119,6 +124,10 @@ class FileStore:
             yield aside
         finally:
             aside.unlink(missing_ok=True)
+
+    def exists(self, key: VideoKey) -> bool:
+        """Whether there is a video under that key, readable or not."""
+        return self._path(key).exists(follow_symlinks=False)
 
     def size(self, key: VideoKey) -> int:
         """Size of the reel of a cold video in bytes. Raises NotFound, Unavailable."""

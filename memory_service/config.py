@@ -130,6 +130,15 @@ class ServiceConfig:
     drain_s: float = 10.0
     """Time that requests get to finish when the server stops, seconds."""
 
+    metrics_address: str | None = None
+    """Where to serve metrics to Prometheus over HTTP, "host:port"; none without it."""
+
+    insecure_metrics_address: bool = False
+    """Allow other machines to read the metrics; they name pools, and hold no frames."""
+
+    otlp_endpoint: str | None = None
+    """Where to send traces by OTLP, "http://host:4317", or https:// with TLS; none without it."""
+
     def __post_init__(self) -> None:
         for name in _COUNTS:
             _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
@@ -160,6 +169,10 @@ class ServiceConfig:
         else:
             self._check_host_and_port()
         self._check_tls()
+        if self.metrics_address is not None:
+            self._check_metrics_address(self.metrics_address)
+        valid = self.otlp_endpoint is None or self.otlp_endpoint.startswith(("http://", "https://"))
+        _check(valid, "otlp_endpoint", self.otlp_endpoint, '"http://host:port" or "https://host:port"')
 
     @property
     def default_pool(self) -> PoolSpec:
@@ -181,9 +194,15 @@ class ServiceConfig:
             unix or self.socket_group is None, "socket_group", self.socket_group, "none but for unix:/path"
         )
 
+    def _check_metrics_address(self, address: str) -> None:
+        host, valid = _host(address)
+        _check(valid, "metrics_address", address, '"host:port"')
+        allowed = self.insecure_metrics_address or is_loopback(host)
+        expected = "a loopback address; or --insecure-metrics-address, on a trusted network"
+        _check(allowed, "metrics_address", address, expected)
+
     def _check_host_and_port(self) -> None:
-        host, _, port = self.address.rpartition(":")
-        valid = bool(host) and port.isascii() and port.isdigit() and int(port) < 1 << 16
+        host, valid = _host(self.address)
         _check(valid, "address", self.address, '"host:port" or "unix:/path"')
         if self.insecure_any_address or is_loopback(host):
             return
@@ -208,6 +227,12 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _host(address: str) -> tuple[str, bool]:
+    """The host of "host:port", and whether it is one."""
+    host, _, port = address.rpartition(":")
+    return host, bool(host) and port.isascii() and port.isdigit() and int(port) < 1 << 16
 
 
 def _check(valid: bool, field: str, value: object, expected: str) -> None:

@@ -57,6 +57,11 @@ class History:
         return self._outline.info(self._reel.durable, self._reel.end)
 
     @property
+    def shared_bytes(self) -> int:
+        """Bytes of the bases."""
+        return sum(base.base.end for base in self._bases)
+
+    @property
     def memory_bytes(self) -> int:
         """Memory that it takes while it is open: its rows in the index and its tables."""
         return self._index.num_bytes(self.key) + self.frames.table_bytes

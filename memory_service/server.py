@@ -11,6 +11,7 @@ import os
 import platform
 import shlex
 import signal
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from os import getpid
@@ -32,8 +33,10 @@ from memory_service.interceptors import RequestInterceptor
 from memory_service.limits import Limits
 from memory_service.security.tls import Certificates, ServerTLS
 from memory_service.servicer import Servicer
+from memory_service.telemetry.telemetry import Telemetry
 from memory_service.v1 import memory_pb2, memory_pb2_grpc
 from memory_service.watchdog import Watchdog
+from memory_service.workers import Worker
 
 log = logging.getLogger(__name__)
 
@@ -69,19 +72,21 @@ class Server:
         # 0.09 to 6 ms as soon as a neighbour was busy. OpenMP keeps the number per thread, so each sets it.
         one_thread = partial(ThreadpoolController().limit, limits=1)
         one_thread()
-        self._gate = Gate(config, observer, prepare=one_thread)
+        self._telemetry = Telemetry(config, SERVICE)
+        self._gate = Gate(config, observer or self._telemetry.observer, prepare=one_thread)
         try:
             self.engine = _engine(config)
         except BaseException:
             self._gate.close()
             raise
         self._health = Health([SERVICE])
-        self._watchdog = Watchdog(lambda: [*self.engine.workers(), self._gate.worker], self._health.set_all)
+        self._watchdog = Watchdog(lambda: self.workers, self._health.set_all)
         self._health.well = lambda: self._watchdog.well
         try:
-            self._server = _grpc_server(config, self._gate)
+            self._server = _grpc_server(config, self._gate, self._telemetry.interceptors)
             self.address = bind(self._server, config, self._certificates)
             self._register()
+            self._telemetry.start(self)
         except BaseException:
             self._close()
             raise
@@ -90,6 +95,16 @@ class Server:
     def load(self) -> Load:
         """How much the server has taken on."""
         return self._gate.load
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """The background threads that must live while it serves."""
+        return (*self.engine.workers(), self._gate.worker)
+
+    @property
+    def metrics_address(self) -> str | None:
+        """Where metrics are served, with the real port; None where they are not."""
+        return self._telemetry.metrics_address
 
     @property
     def watchdog(self) -> Watchdog:
@@ -139,6 +154,7 @@ class Server:
 
     def _close(self) -> bool:
         self._watchdog.close()
+        self._telemetry.close()
         ended = self._gate.close(_STRAGGLERS_S)
         self.engine.close()
         return ended
@@ -197,7 +213,9 @@ def _certificates(config: ServiceConfig) -> Certificates | None:
     return Certificates(ServerTLS(cert=config.tls_cert, key=config.tls_key, client_ca=config.tls_client_ca))
 
 
-def _grpc_server(config: ServiceConfig, gate: Gate) -> grpc.Server:
+def _grpc_server(
+    config: ServiceConfig, gate: Gate, inside: Sequence[grpc.ServerInterceptor]
+) -> grpc.Server:
     options = [
         ("grpc.max_receive_message_length", config.max_message_bytes + ENVELOPE_BYTES),
         ("grpc.max_send_message_length", -1),  # answers are cut to size by the servicer
@@ -214,7 +232,7 @@ def _grpc_server(config: ServiceConfig, gate: Gate) -> grpc.Server:
     ]
     return grpc.server(
         gate.refusals,  # for methods that nobody has; all others bring the threads of their lane
-        interceptors=[RequestInterceptor(SERVICE, gate)],
+        interceptors=[RequestInterceptor(SERVICE, gate), *inside],
         options=options,
         maximum_concurrent_rpcs=gate.max_calls,
     )

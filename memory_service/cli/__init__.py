@@ -1,0 +1,1 @@
+"""The commands of `reverie-memory`, one file for each group of them."""

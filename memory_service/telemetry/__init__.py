@@ -1,0 +1,1 @@
+"""What a running memory tells about itself: metrics, traces, logs."""

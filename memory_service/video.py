@@ -153,14 +153,20 @@ class Video:
             self._check_there()
             return self._history.info, self._frames.blocks, self._log.entries()
 
-    def drop(self, remove: Callable[[], None]) -> None:
-        """End the video; `remove` unlinks its reel. What was fetched before stays readable."""
+    def drop(self, remove: Callable[[], None], *, kept: bool) -> int:
+        """End the video; `remove` unlinks its reel. What was fetched before stays readable.
+
+        Returns the bytes of its records; `kept` is that forks keep them on the disk, and nothing behind them.
+        """
         with self._lock:
             self._check_there()
+            if kept:
+                self._reel.give_back()
             remove()
             self._ended = lambda: not_found(self.key)
             self._reel.abandon()
             self._index.drop(self.key)
+            return self._reel.end
 
     @property
     def memory_bytes(self) -> int:
@@ -170,15 +176,15 @@ class Video:
     @property
     def shared_bytes(self) -> int:
         """Bytes of other reels that a fork has its first frames in; 0 for a video that is none."""
-        return sum(base.base.end for base in self._bases)
+        return self._history.shared_bytes
 
     def embeddings(self, frames: Sequence[int]) -> Embeddings:
         """float32 [m, D] of m >= 1 frames, for looking at the video from outside. Raises NotFound."""
         with self._lock:
             self._check_there()
             for frame in frames:
-                self._frames.check_kept(frame, "frames")
-            return self._frames.embeddings(frames)
+                self._history.frames.check_kept(frame, "frames")
+            return self._history.frames.embeddings(frames)
 
     @property
     def failed(self) -> bool:

@@ -47,8 +47,9 @@ WIRE_SIDE = frozenset(
         "health",
         "binding",
         "tls",
+        "telemetry",
+        "tracing",
         "server",
-        "commands",
         "__main__",
     ]
 )

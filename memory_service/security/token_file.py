@@ -192,8 +192,7 @@ def _rights(rights: Any, field: str) -> dict[str, frozenset[Right]]:
     for pool, names in rights.items():
         if pool != EVERY_POOL:
             check_id(pool, field)
-        unknown = set(names) - set(Right) if isinstance(names, list | tuple) else {repr(names)}
-        if unknown or not names:
+        if not isinstance(names, list | tuple) or not names or any(name not in list(Right) for name in names):
             raise InvalidArgument(
                 f"rights in {pool} are {names!r}", field=field, expected="some of read, write, admin"
             )

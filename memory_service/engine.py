@@ -19,6 +19,7 @@ from memory_service.index.base import load_index
 from memory_service.limits import Limits
 from memory_service.pools import Pools, check_pool_spec
 from memory_service.quota import Ledger
+from memory_service.shares import Shares
 from memory_service.store.commit import GroupCommit
 from memory_service.store.files import FileStore
 from memory_service.store.pool_files import PoolFiles
@@ -105,7 +106,8 @@ class MemoryEngine:
         interval_s = None if level is Durability.NONE else commit_interval_s
         self._commit = None if read_only else GroupCommit(interval_s)
         self._events = Events(max_watchers=max_watchers)
-        self._ledger = Ledger(max_bytes=max_bytes, max_videos=max_videos)
+        self._ledger = Ledger(max_bytes=max_bytes, max_videos=max_videos, default=default_pool)
+        self._shares = Shares(self._ledger)
         self._hot = HotSet(max_videos=max_hot_videos, max_bytes=max_index_bytes)
         self._expiry = Expiry(store.keys, lambda key, due: self._videos.expire(key, due), clock=clock)
         self._videos = Videos(
@@ -114,6 +116,7 @@ class MemoryEngine:
             self._commit,
             hot=self._hot,
             ledger=self._ledger,
+            shares=self._shares,
             expiry=self._expiry,
             events=self._events,
             entered=lambda pool: self._pools.entered(pool),
@@ -123,6 +126,7 @@ class MemoryEngine:
                 PoolFiles(Path(data_dir)),
                 self._ledger,
                 self._expiry,
+                self._shares,
                 default=default_pool,
                 hot=self._hot.share,
                 read_only=read_only,

@@ -42,7 +42,7 @@ class Forks:
             new = VideoInfo(key, spec, state, time.time_ns() // 1_000_000, branch.lineage.parent)
             num_bytes = self._store.new_bytes(new, branch.lineage)
             there, _ = self._videos.get_or_make(
-                key, EventKind.FORKED, num_bytes, lambda: self._store.fork(new, branch)
+                key, EventKind.FORKED, num_bytes, lambda: self._store.fork(new, branch), branch.shared
             )
         if there.parent != new.parent:
             raise _other(key)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 
+from memory_service.census import take_census
 from memory_service.errors import (
     AlreadyExists,
     InvalidArgument,
@@ -17,6 +18,7 @@ from memory_service.errors import (
 )
 from memory_service.expiry import Expiry
 from memory_service.quota import Ledger
+from memory_service.shares import Shares
 from memory_service.store.pool_files import PoolFiles
 from memory_service.types import PoolInfo, PoolSpec, PoolUsage
 
@@ -37,6 +39,7 @@ class Pools:
         files: PoolFiles,
         ledger: Ledger,
         expiry: Expiry,
+        shares: Shares,
         *,
         default: PoolSpec,
         hot: Callable[[str], tuple[int, int]],
@@ -47,6 +50,7 @@ class Pools:
         self._files = files
         self._ledger = ledger
         self._expiry = expiry
+        self._shares = shares
         self._default = default
         self._hot = hot
         self._read_only = read_only
@@ -55,8 +59,7 @@ class Pools:
         self._dropping: set[str] = set()
         self._changed = threading.Condition(threading.Lock())
         if not read_only:
-            for pool in files.names():
-                self._load(pool)
+            self._load()
 
     def create(self, pool: str, spec: PoolSpec) -> PoolInfo:
         """See `Memory.create_pool`."""
@@ -75,16 +78,14 @@ class Pools:
         """See `Memory.get_pool`."""
         with self._changed:
             if self._read_only:
-                self._look(pool)
+                self._look()
             return self._info(pool)
 
     def list(self) -> Sequence[PoolInfo]:
         """See `Memory.list_pools`. What cannot be read is logged and left out."""
         with self._changed:
             if self._read_only:
-                self._specs.clear()
-                for pool in self._files.names():
-                    self._look(pool)
+                self._look()
             found = []
             for pool in sorted(self._specs):
                 try:
@@ -171,27 +172,26 @@ class Pools:
         self._ledger.allow(pool, spec)
         self._expiry.allow(pool, spec.ttl_ms)
 
-    def _load(self, pool: str) -> None:
-        """What a pool allows and what it holds, from one walk over its directory that keeps nothing of it."""
-        try:
-            self._allow(pool, self._files.spec(pool) or self._default)
-        except ServiceError as exc:
-            _log.error("pool takes nothing new pool=%s reason=%s", pool, exc)
-            again = partial(type(exc), exc.message, field=exc.field, expected=exc.expected)
-            self._specs[pool] = again
-            self._ledger.refuse(pool, again)
-        num_bytes = num_videos = 0
-        for held in self._files.held(pool):
-            num_bytes += held.num_bytes
-            num_videos += held.is_reel
-        self._ledger.correct(pool, num_bytes, num_videos)
+    def _load(self) -> None:
+        """What is on disk: what each pool allows, and what it holds."""
+        pools = self._files.names()
+        for pool in pools:
+            try:
+                self._allow(pool, self._files.spec(pool) or self._default)
+            except ServiceError as exc:
+                _log.error("pool takes nothing new pool=%s reason=%s", pool, exc)
+                again = partial(type(exc), exc.message, field=exc.field, expected=exc.expected)
+                self._specs[pool] = again
+                self._ledger.refuse(pool, again)
+        take_census(self._files, pools, self._ledger, self._shares, tidy=not self._read_only)
 
-    def _look(self, pool: str) -> None:
+    def _look(self) -> None:
         """Beside a writer: as it is on disk now."""
-        self._specs.pop(pool, None)
-        self._ledger.forget(pool)
-        if self._files.exists(pool):
-            self._load(pool)
+        for pool in self._specs:
+            self._ledger.forget(pool)
+        self._specs.clear()
+        self._shares.clear()
+        self._load()
 
     def _info(self, pool: str) -> PoolInfo:
         spec = self._spec(pool)

@@ -28,9 +28,13 @@ class Ledger:
     are small and end or undo something, are booked without being refused.
     """
 
-    def __init__(self, *, max_bytes: int = 0, max_videos: int = 0) -> None:
-        """`max_bytes` and `max_videos` hold for all pools together; 0 is no limit."""
+    def __init__(self, *, max_bytes: int = 0, max_videos: int = 0, default: PoolSpec | None = None) -> None:
+        """`max_bytes` and `max_videos` hold for all pools together; 0 is no limit.
+
+        `default` holds for pools that are not there yet.
+        """
         self.whole = PoolSpec(max_bytes=max_bytes, max_videos=max_videos)
+        self._default = default or PoolSpec()
         self._all = Booked()
         self._pools: dict[str, Booked] = {}
         self._specs: dict[str, PoolSpec | Callable[[], ServiceError]] = {}
@@ -69,7 +73,7 @@ class Ledger:
         """Book more, and pledge bytes of marks to come. Raises Exhausted, and nothing is booked then."""
         with self._lock:
             booked = self._pools.setdefault(pool, Booked())
-            spec = self._specs.get(pool, PoolSpec())
+            spec = self._specs.get(pool, self._default)
             if not isinstance(spec, PoolSpec):
                 raise spec()
             more = num_bytes + pledge

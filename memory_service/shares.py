@@ -10,7 +10,7 @@ from memory_service.types import VideoKey
 
 @dataclass(frozen=True, slots=True)
 class SharedReel:
-    """One file that a fork reads: its inode, up to which byte, and the pool in which it is a video's own reel.
+    """One file that a fork reads: its inode, up to which byte, and the pool in which a video owns it.
 
     `home` is None where that video is gone; then `num_bytes`, the size of the file, counts.
     """
@@ -38,9 +38,9 @@ class _File:
 class Shares:
     """Who shares which file. Safe for threads; memory for forks only, none for other videos.
 
-    A file costs a pool nothing more where the video is whose reel it is: that video pays. Elsewhere it costs as
-    much as forks there use of it, however long it grows, and its whole size once that video is gone and only
-    forks keep it on the disk.
+    A file costs nothing more in the pool of the video whose reel it is: that video pays. In another it costs
+    as much as forks there use of it, however long it grows, and its whole size once that video is gone and
+    only forks keep it on the disk.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -81,6 +81,12 @@ class Shares:
                 file.home, file.num_bytes = None, num_bytes
                 for pool, cost in before.items():
                     self._ledger.correct(pool, file.cost(pool) - cost)
+
+    def clear(self) -> None:
+        """Forget everything, and leave the books to whoever forgets the pools."""
+        with self._lock:
+            self._files.clear()
+            self._inodes.clear()
 
     def is_shared(self, inode: int) -> bool:
         """Whether a fork shares the file."""

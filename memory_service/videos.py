@@ -12,6 +12,7 @@ from memory_service.expiry import Expiry
 from memory_service.hot import HotSet
 from memory_service.index.base import Index
 from memory_service.quota import Account, Ledger
+from memory_service.shares import SharedReel, Shares
 from memory_service.store.commit import GroupCommit
 from memory_service.store.files import FileStore
 from memory_service.store.scan import Recovery
@@ -49,6 +50,7 @@ class Videos:
         *,
         hot: HotSet,
         ledger: Ledger,
+        shares: Shares,
         expiry: Expiry,
         events: Events,
         entered: Callable[[str], AbstractContextManager[None]],
@@ -59,6 +61,7 @@ class Videos:
         self._commit = commit
         self._hot = hot
         self._ledger = ledger
+        self._shares = shares
         self._expiry = expiry
         self._events = events
         self._entered = entered
@@ -86,19 +89,30 @@ class Videos:
             self._unpin(key, slot, video)
 
     def get_or_make(
-        self, key: VideoKey, kind: EventKind, num_bytes: int, make: Callable[[], None]
+        self,
+        key: VideoKey,
+        kind: EventKind,
+        num_bytes: int,
+        make: Callable[[], None],
+        shared: Sequence[SharedReel] = (),
     ) -> tuple[VideoInfo, bool]:
         """The video that is there under `key`, or else the one whose files `make` brings into being.
 
-        `num_bytes` is what they will hold, `kind` the event. A pool that is not there is made. Returns the
-        video and whether it is new. Raises Exhausted and what `make` raises: there is no video then.
+        `num_bytes` is what its own reel will hold, `shared` the reels of others, `kind` the event. A pool
+        that is not there is made. Returns the video and whether it is new. Raises Exhausted and what `make`
+        raises: there is no video then.
         """
         with self._entered(key.pool), self._slot(key) as slot:
             try:
                 video, new = self._opened(key, slot), False
             except NotFound:
-                with self._ledger.booked(key.pool, num_bytes, 1):
-                    make()
+                self._shares.link(key, shared)
+                try:
+                    with self._ledger.booked(key.pool, num_bytes, 1):
+                        make()
+                except BaseException:
+                    self._shares.unlink(key)
+                    raise
                 video, new = self._opened(key, slot, num_bytes), True
             there = video.info()
             self._expiry.touch(key)
@@ -143,7 +157,7 @@ class Videos:
         with self._slot(key) as slot:
             try:
                 if slot.video is None:
-                    self._store.size(key)
+                    self._store.stat(key)
             except NotFound:
                 return False
             self._expiry.touch(key)
@@ -277,9 +291,9 @@ class Videos:
     def _opened(self, key: VideoKey, slot: _Slot, num_bytes: int | None = None) -> Video:
         """The video of a slot, opened if it was cold; `num_bytes` are booked for it, None: its size."""
         if slot.video is None:
-            slot.account = Account(
-                self._ledger, key.pool, self._store.size(key) if num_bytes is None else num_bytes
-            )
+            if num_bytes is None:
+                num_bytes = self._store.stat(key).st_size
+            slot.account = Account(self._ledger, key.pool, num_bytes)
             try:
                 reel, found = self._store.open(key, slot.account)
             except ServiceError:
@@ -300,17 +314,21 @@ class Videos:
 
     def _drop(self, key: VideoKey, slot: _Slot, kind: EventKind) -> None:
         """Drop the video of a locked slot."""
+        stat = self._store.stat(key)
+        num_bytes = stat.st_size
         if slot.video is None:
-            num_bytes = self._store.size(key)
             self._store.drop(key)
             self._ledger.correct(key.pool, -num_bytes, -1)
         else:
-            slot.video.drop(lambda: self._store.drop(key))
+            kept = self._shares.is_shared(stat.st_ino)
+            num_bytes = slot.video.drop(lambda: self._store.drop(key), kept=kept)
             with self._lock:
                 slot.video = None
                 self._hot.close(key)
             self._settle_account(key, slot)
             self._ledger.correct(key.pool, 0, -1)
+        self._shares.unlink(key)
+        self._shares.orphan(stat.st_ino, num_bytes)
         self._expiry.forget(key)
         self._events.publish(kind, key)
 
@@ -318,7 +336,7 @@ class Videos:
         """Book a video that is not open any more with the size of its file."""
         if slot.account is not None:
             try:
-                num_bytes = self._store.size(key)
+                num_bytes = self._store.stat(key).st_size
             except NotFound:
                 num_bytes = 0
             slot.account.settle(num_bytes, mark_due=False)

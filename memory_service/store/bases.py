@@ -17,6 +17,7 @@ from memory_service.crc32c import crc32c
 from memory_service.errors import DataLoss, NotFound
 from memory_service.records import Base, Lineage, unpack_block, unpack_fork
 from memory_service.reel import Damaged, Kind, Record, Unsupported, decode_prefix, decode_record
+from memory_service.shares import SharedReel
 from memory_service.store.scan import FileSource, Scan, open_regular, scan
 
 _log = logging.getLogger(__name__)
@@ -47,6 +48,14 @@ class Branch:
 
     lineage: Lineage
     sources: tuple[tuple[Path, int], ...]
+
+    @property
+    def shared(self) -> tuple[SharedReel, ...]:
+        """The reels that the fork will share; the last is the parent's own, or one that the parent shares."""
+        return tuple(
+            SharedReel(inode, base.end, base.end, path.parent.name if path.suffix == ".reel" else None)
+            for (path, inode), base in zip(self.sources, self.lineage.bases, strict=True)
+        )
 
 
 def link_path(reel: Path, epoch: int, number: int) -> Path:
@@ -79,22 +88,27 @@ def link_bases(reel: Path, epoch: int, branch: Branch) -> list[Path]:
 
 def links_of(reel: Path) -> list[Path]:
     """The links of a reel file, from its first records; none where these cannot be read."""
+    return [link for link, _ in bases_of(reel)]
+
+
+def bases_of(reel: Path) -> list[tuple[Path, Base]]:
+    """The links of a reel file, and what of each it uses; none where its first records cannot be read."""
     try:
         fd = open_regular(reel, os.O_RDONLY)
     except (OSError, DataLoss):
         return []
     try:
         source = FileSource(fd)
-        epoch, bases = 0, 0
+        epoch, bases = 0, tuple[Base, ...]()
         with suppress(OSError, Damaged, Unsupported):
             if (first := decode_prefix(source, 0)) is not None:
                 epoch = first.epoch
                 second = decode_prefix(source, first.record_bytes)
                 if second is not None and second.kind == Kind.FORK:
-                    bases = len(unpack_fork(decode_record(source, first.record_bytes, second)).bases)
+                    bases = unpack_fork(decode_record(source, first.record_bytes, second)).bases
     finally:
         os.close(fd)
-    return [link_path(reel, epoch, number) for number in range(bases)]
+    return [(link_path(reel, epoch, number), base) for number, base in enumerate(bases)]
 
 
 def remove_links(links: Iterable[Path]) -> None:

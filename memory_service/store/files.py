@@ -129,11 +129,11 @@ class FileStore:
         """Whether there is a video under that key, readable or not."""
         return self._path(key).exists(follow_symlinks=False)
 
-    def size(self, key: VideoKey) -> int:
-        """Size of the reel of a cold video in bytes. Raises NotFound, Unavailable."""
+    def stat(self, key: VideoKey) -> os.stat_result:
+        """Size and inode of a reel. Raises NotFound, Unavailable."""
         path = self._path(key)
         try:
-            return path.stat(follow_symlinks=False).st_size
+            return path.stat(follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise not_found(key) from exc
         except OSError as exc:

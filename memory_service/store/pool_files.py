@@ -1,7 +1,9 @@
 """Pools on disk: a directory each, with its spec in `.pool` and its videos beside it."""
 
 import json
+import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,14 +12,19 @@ from pathlib import Path
 
 from memory_service.crc32c import crc32c
 from memory_service.errors import DataLoss, Unavailable
+from memory_service.store.bases import bases_of
 from memory_service.store.failures import storage_error
+from memory_service.store.tails import give_back
 from memory_service.types import PoolSpec
 from memory_service.validate import is_id
+
+_log = logging.getLogger(__name__)
 
 _SPEC = ".pool"
 """Not a valid video id with its suffix, so that no video can collide with it."""
 
 _REEL = ".reel"
+_RECORDS = re.compile(r"\.reel$|\.base[0-9]+$")
 _VERSION = 1
 
 
@@ -34,6 +41,11 @@ class Held:
     def is_reel(self) -> bool:
         """Whether it is a video; otherwise it is what a fork shares."""
         return self.name.endswith(_REEL)
+
+    @property
+    def video(self) -> str:
+        """The video whose reel it is, or the fork that shares it."""
+        return self.name.removesuffix(_REEL) if self.is_reel else self.name.rsplit(".", 2)[0]
 
 
 class PoolFiles:
@@ -53,10 +65,6 @@ class PoolFiles:
                 )
         except OSError as exc:
             raise storage_error(f"data directory {self._root} cannot be listed", exc) from exc
-
-    def exists(self, pool: str) -> bool:
-        """Whether the pool is there."""
-        return (self._root / pool).is_dir()
 
     def spec(self, pool: str) -> PoolSpec | None:
         """The spec of a pool; None where it has none. Raises DataLoss, Unavailable."""
@@ -108,7 +116,7 @@ class PoolFiles:
             with os.scandir(self._root / pool) as entries:
                 for entry in entries:
                     name = entry.name
-                    if name.startswith(".") or not (name.endswith(_REEL) or ".base" in name):
+                    if name.startswith(".") or not _RECORDS.search(name):
                         continue
                     with suppress(FileNotFoundError):
                         stat = entry.stat(follow_symlinks=False)
@@ -117,6 +125,20 @@ class PoolFiles:
             return
         except OSError as exc:
             raise storage_error(f"pool {pool} cannot be listed", exc) from exc
+
+    def given_back(self, pool: str, held: Held) -> int:
+        """Size of a file that nobody has open, after what was allocated behind its records was cut."""
+        try:
+            return give_back(self._root / pool / held.name, held.num_bytes)
+        except OSError as exc:
+            _log.error("space not given back pool=%s file=%s reason=%s", pool, held.name, exc.strerror)
+            return held.num_bytes
+
+    def used_bytes(self, pool: str, link: Held) -> int:
+        """How many bytes of the file behind a link its fork uses; all of them where that cannot be read."""
+        reel = self._root / pool / f"{link.video}{_REEL}"
+        ends = {path.name: base.end for path, base in bases_of(reel)}
+        return ends.get(link.name, link.num_bytes)
 
     def _create(self, folder: Path, spec: PoolSpec) -> None:
         """All of it or nothing: the directory appears with its spec."""

@@ -200,6 +200,14 @@ class ReelFile:
         finally:
             self.abandon()
 
+    def give_back(self) -> None:
+        """Give preallocated space back, as far as the disk lets it."""
+        try:
+            with self._sync_lock, self._lock:
+                self._trim()
+        except OSError as exc:
+            _log.warning("space not given back path=%s reason=%s", self.path, exc.strerror)
+
     def abandon(self) -> None:
         """Release the file as it is."""
         with self._sync_lock, self._lock:

@@ -1,4 +1,4 @@
-"""Space that was allocated ahead of a reel's records and not given back, because the process ended too soon."""
+"""Space that was allocated ahead of a reel's records and not given back, as its process ended too soon."""
 
 import os
 from pathlib import Path

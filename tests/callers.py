@@ -10,7 +10,6 @@ from memory_service.errors import ServiceError
 from memory_service.status import from_rpc_error
 from memory_service.v1.memory_pb2_grpc import MemoryServiceStub
 
-
 TIMEOUT_S = 20.0
 
 

@@ -6,6 +6,9 @@ to a field of another message, and a block of 600 KB then costs 1200 us instead 
 n frames of a block, D embedding dimension.
 """
 
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
 from memory_service import wire
 from memory_service.crc32c import crc32c
 from memory_service.errors import DataLoss, InvalidArgument
@@ -32,15 +35,24 @@ def put_block(block: Block, message: pb.Block) -> None:
     wire.fill(message, "block.", unix_ms=block.unix_ms)
 
 
-def block_from_proto(message: pb.Block) -> Block:
-    """Raises InvalidArgument where the message holds no block of n frames."""
-    parts = {}
+ReadStaged: TypeAlias = Callable[[Sequence[tuple[int, int, str]]], Sequence[Buffer]]
+"""The bytes of a staging file at (offset, length) each; the text names the field in errors."""
+
+
+def block_from_proto(message: pb.Block, read: ReadStaged | None = None) -> Block:
+    """The block, its payloads by `read` where the message only says where they lie.
+
+    Raises InvalidArgument where the message holds no block of n frames.
+    """
+    parts: dict[str, Sequence[Buffer]] = {}
     for i, part in enumerate(wire.few(message.parts, "block.parts")):
         if part.name in parts:
             raise InvalidArgument(
                 f"part {part.name!r} is there twice", field=f"block.parts[{i}].name", expected="another name"
             )
         parts[part.name] = tuple(wire.few(part.payloads, f"block.parts[{i}].payloads"))
+    if any(part.local for part in message.parts):
+        parts = _staged(message, read)
     if LATENT not in parts:
         raise InvalidArgument(
             "the block has no latents", field="block.parts", expected=f"a part named {LATENT!r}"
@@ -56,6 +68,25 @@ def block_from_proto(message: pb.Block) -> Block:
         metadata=dict(wire.few(message.metadata, "block.metadata")),
         unix_ms=message.unix_ms,
     )
+
+
+def _staged(message: pb.Block, read: ReadStaged | None) -> dict[str, Sequence[Buffer]]:
+    """The parts of a block whose payloads lie in a staging file; all are read at once."""
+    extents = [
+        (place.offset, place.length, f"block.parts[{i}].local[{j}]")
+        for i, part in enumerate(message.parts)
+        for j, place in enumerate(wire.few(part.local, f"block.parts[{i}].local"))
+    ]
+    if read is None:
+        raise InvalidArgument(
+            "places in a staging file, but no session", field="local_session", expected="one of OpenLocal"
+        )
+    if any(part.payloads for part in message.parts):
+        raise InvalidArgument(
+            "payloads both in the message and staged", field="block.parts", expected="either for all"
+        )
+    payloads = iter(read(extents))
+    return {part.name: [next(payloads) for _ in part.local] for part in message.parts}
 
 
 def block_bytes(block: Block) -> int:

@@ -58,6 +58,9 @@ class ServiceConfig:
     socket_group: str | None = None
     """Group that may connect to the UNIX socket; without it only the server's own user may."""
 
+    local_path: bool = False
+    """Hand over payloads through files to clients on this machine that run as the server's user."""
+
     index: str = "flat"
     """Name of the index plug-in."""
 
@@ -204,6 +207,8 @@ class ServiceConfig:
     def _check_host_and_port(self) -> None:
         host, valid = _host(self.address)
         _check(valid, "address", self.address, '"host:port" or "unix:/path"')
+        here = is_loopback(host) or not self.local_path
+        _check(here, "local_path", True, "a loopback address or unix:/path: others see no files")
         if self.insecure_any_address or is_loopback(host):
             return
         if not self.tls:

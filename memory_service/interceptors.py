@@ -128,6 +128,13 @@ class _Served:
             return request
         raise InvalidArgument("the call has no request", field="request", expected="one message")
 
+    def _encoded(self, response: Any) -> bytes:
+        """The bytes of an answer; a method that carries payloads has put them together itself."""
+        encoded: bytes = (
+            response if isinstance(response, bytes) else self._handler.response_serializer(response)
+        )
+        return encoded
+
     def _decoded(self, messages: Iterator[bytes], call: Call) -> Iterator[Any]:
         while (data := call.receive(messages)) is not None:
             try:
@@ -156,7 +163,7 @@ class _Single(_Served):
                 request = self._requests(messages, call)
                 if not streaming:
                     call.work()
-                encoded: bytes = self._handler.response_serializer(behaviour(request, context))
+                encoded = self._encoded(behaviour(request, context))
                 call.answer(encoded)
         except Exception as exc:
             error = _error(exc)
@@ -198,7 +205,7 @@ class _Streaming(_Served):
                 response = next(responses, None)
                 if response is None:
                     return
-                call.send(self._handler.response_serializer(response))
+                call.send(self._encoded(response))
         finally:
             close = getattr(responses, "close", None)
             if close is not None:

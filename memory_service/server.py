@@ -31,6 +31,7 @@ from memory_service.gate import Gate, Load
 from memory_service.health import Health
 from memory_service.interceptors import RequestInterceptor
 from memory_service.limits import Limits
+from memory_service.local.sessions import LocalSessions
 from memory_service.security.tls import Certificates, ServerTLS
 from memory_service.servicer import Servicer
 from memory_service.telemetry.telemetry import Telemetry
@@ -79,10 +80,13 @@ class Server:
         except BaseException:
             self._gate.close()
             raise
+        self._local: LocalSessions | None = None
         self._health = Health([SERVICE])
         self._watchdog = Watchdog(lambda: self.workers, self._health.set_all)
         self._health.well = lambda: self._watchdog.well
         try:
+            if config.local_path:
+                self._local = LocalSessions(config.data_dir)
             self._server = _grpc_server(config, self._gate, self._telemetry.interceptors)
             self.address = bind(self._server, config, self._certificates)
             self._register()
@@ -112,7 +116,7 @@ class Server:
         return self._watchdog
 
     def _register(self) -> None:
-        servicer = Servicer(self.engine, self.engine.limits)
+        servicer = Servicer(self.engine, self.engine.limits, self._local)
         memory_pb2_grpc.add_MemoryServiceServicer_to_server(  # type: ignore[no-untyped-call]
             servicer, self._server
         )
@@ -156,6 +160,8 @@ class Server:
         self._watchdog.close()
         self._telemetry.close()
         ended = self._gate.close(_STRAGGLERS_S)
+        if self._local is not None:
+            self._local.close()
         self.engine.close()
         return ended
 
@@ -213,9 +219,7 @@ def _certificates(config: ServiceConfig) -> Certificates | None:
     return Certificates(ServerTLS(cert=config.tls_cert, key=config.tls_key, client_ca=config.tls_client_ca))
 
 
-def _grpc_server(
-    config: ServiceConfig, gate: Gate, inside: Sequence[grpc.ServerInterceptor]
-) -> grpc.Server:
+def _grpc_server(config: ServiceConfig, gate: Gate, inside: Sequence[grpc.ServerInterceptor]) -> grpc.Server:
     options = [
         ("grpc.max_receive_message_length", config.max_message_bytes + ENVELOPE_BYTES),
         ("grpc.max_send_message_length", -1),  # answers are cut to size by the servicer

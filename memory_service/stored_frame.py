@@ -61,13 +61,21 @@ class StoredFrame:
 
     def verified(self, field: str) -> Frame:
         """The frame, its payloads as read-only views. Raises DataLoss, naming the request's `field`."""
-        name = f"of frame {self.handle.frame} of {self.handle.key.pool}/{self.handle.key.video}"
-        embedding = self.embedding.embedding(f"the embedding {name}", field)
+        embedding, named = self.verified_vectors(field)
         parts: dict[str, Buffer] = {
-            part: payload.verified(f"part {part!r} {name}", field) for part, payload in self.parts.items()
-        }
-        named = {
-            kind: payload.embedding(f"the {kind!r} embedding {name}", field)
-            for kind, payload in self.named.items()
+            part: payload.verified(f"part {part!r} {self._name}", field)
+            for part, payload in self.parts.items()
         }
         return Frame(self.handle, embedding, parts, named, self.metadata, self.unix_ms)
+
+    def verified_vectors(self, field: str) -> tuple[Embeddings, Mapping[str, Embeddings]]:
+        """The embedding float32 [D] and the named ones. Raises DataLoss, naming the request's `field`."""
+        embedding = self.embedding.embedding(f"the embedding {self._name}", field)
+        return embedding, {
+            kind: payload.embedding(f"the {kind!r} embedding {self._name}", field)
+            for kind, payload in self.named.items()
+        }
+
+    @property
+    def _name(self) -> str:
+        return f"of frame {self.handle.frame} of {self.handle.key.pool}/{self.handle.key.video}"

@@ -33,6 +33,8 @@ WIRE_SIDE = frozenset(
         "wire",
         "bulk",
         "framing",
+        "frame_messages",
+        "local_path",
         "status",
         "connection",
         "writer",

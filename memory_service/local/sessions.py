@@ -104,16 +104,17 @@ class LocalSessions:
         They stay as they are until this thread reads again. Raises InvalidArgument naming the field.
         """
         with self._lock:
-            opened = self._open.get(session)
-            if opened is None:
-                raise InvalidArgument(
-                    "unknown local session", field="local_session", expected="an open session of OpenLocal"
-                )
+            opened = self._known(session)
             fd = os.dup(opened.fd)
         try:
             return self._copied(fd, opened.session.num_bytes, extents)
         finally:
             os.close(fd)
+
+    def check(self, session: str) -> None:
+        """Raises InvalidArgument unless the session is open."""
+        with self._lock:
+            self._known(session)
 
     def sweep(self) -> None:
         """End the sessions whose client is gone."""
@@ -134,6 +135,14 @@ class LocalSessions:
     @property
     def num_sessions(self) -> int:
         return len(self._open)
+
+    def _known(self, session: str) -> _Open:
+        opened = self._open.get(session)
+        if opened is None:
+            raise InvalidArgument(
+                "unknown local session", field="local_session", expected="an open session of OpenLocal"
+            )
+        return opened
 
     def _copied(self, fd: int, size: int, extents: Sequence[tuple[int, int, str]]) -> list[memoryview]:
         for offset, length, field in extents:

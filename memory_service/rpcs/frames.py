@@ -7,19 +7,22 @@ from itertools import islice
 import grpc
 
 from memory_service import bulk, wire
-from memory_service.errors import InvalidArgument
+from memory_service.errors import InvalidArgument, Unavailable
+from memory_service.frame_messages import advance_response, fetch_response
+from memory_service.local.sessions import LocalSessions
 from memory_service.paging import LogPlace, fill, log_rows, rows_wanted
 from memory_service.rpcs.base import Rpcs
-from memory_service.types import Handle, Retrieval, VideoKey
+from memory_service.stored_frame import StoredFrame
+from memory_service.types import Block, Handle, Retrieval, VideoKey
 from memory_service.v1 import memory_pb2 as pb
 
 
 class FrameRpcs(Rpcs):
-    """Append, Search, Fetch, Advance, ListRetrievals."""
+    """Append, Search, Fetch, Advance, ListRetrievals, and the local path to them."""
 
     def Append(self, request: pb.AppendRequest, context: grpc.ServicerContext) -> pb.AppendResponse:
         wire.require(request, "key", "block")
-        key, block = wire.key_from_proto(request.key), bulk.block_from_proto(request.block)
+        key, block = wire.key_from_proto(request.key), self._block(request)
         appended = self._memory.append(key, block, epoch=_epoch(request), sync=request.sync)
         return pb.AppendResponse(state=wire.state_to_proto(appended.state), duplicate=appended.duplicate)
 
@@ -37,18 +40,19 @@ class FrameRpcs(Rpcs):
             results=[pb.HitList(hits=map(wire.hit_to_proto, hits)) for hits in found.hits],
         )
 
-    def Fetch(self, request: pb.FetchRequest, context: grpc.ServicerContext) -> Iterator[pb.FetchResponse]:
+    def Fetch(self, request: pb.FetchRequest, context: grpc.ServicerContext) -> Iterator[bytes]:
         messages = islice(request.handles, self._limits.max_handles + 1)
         handles = [wire.handle_from_proto(message, f"handles[{i}]") for i, message in enumerate(messages)]
-        for frame in self._memory.fetch(handles, request.parts[: self._limits.max_parts + 1]):
-            response = pb.FetchResponse()
-            bulk.put_frame(frame, response.frame)
-            yield response
+        local = self._is_local(request.local_session)
+        stored = self._memory.fetch_stored(handles, request.parts[: self._limits.max_parts + 1])
+        for number, frame in enumerate(stored):
+            _verify(frame, f"handles[{number}]", local=local)
+            yield fetch_response(frame, local=local)
 
-    def Advance(self, request: pb.AdvanceRequest, context: grpc.ServicerContext) -> pb.AdvanceResponse:
+    def Advance(self, request: pb.AdvanceRequest, context: grpc.ServicerContext) -> bytes:
         wire.require(request, "key", "block", "query")
-        key, block = wire.key_from_proto(request.key), bulk.block_from_proto(request.block)
-        advanced = self._memory.advance(
+        key, block = wire.key_from_proto(request.key), self._block(request)
+        appended, hits, stored = self._memory.advance_stored(
             key,
             block,
             wire.query_from_proto(request.query, "query"),
@@ -56,13 +60,20 @@ class FrameRpcs(Rpcs):
             epoch=_epoch(request),
             sync=request.sync,
         )
-        response = pb.AdvanceResponse(hits=map(wire.hit_to_proto, advanced.hits))
-        response.state.CopyFrom(wire.state_to_proto(advanced.appended.state))
-        response.duplicate = advanced.appended.duplicate
-        budget_bytes = self._budget_bytes - response.ByteSize()
-        for frame in fill(advanced.frames, bulk.frame_bytes, budget_bytes, at_least=0)[0]:
-            bulk.put_frame(frame, response.frames.add())
-        return response
+        local = self._is_local(request.local_session)
+        for frame in stored:
+            _verify(frame, "query", local=local)
+        return advance_response(appended, hits, stored, self._budget_bytes, local=local)
+
+    def OpenLocal(self, request: pb.OpenLocalRequest, context: grpc.ServicerContext) -> pb.OpenLocalResponse:
+        session = self._sessions().open(request.staging_bytes)
+        return pb.OpenLocalResponse(
+            session=session.name,
+            data_dir=str(self._sessions().data_dir),
+            staging_path=str(session.path),
+            staging_bytes=session.num_bytes,
+            proof=session.proof,
+        )
 
     def ListRetrievals(
         self, request: pb.ListRetrievalsRequest, context: grpc.ServicerContext
@@ -82,6 +93,26 @@ class FrameRpcs(Rpcs):
         return pb.ListRetrievalsResponse(
             retrievals=[message for message, _ in page], next_page_token=page[-1][1].token if more else ""
         )
+
+    def _block(self, request: pb.AppendRequest | pb.AdvanceRequest) -> Block:
+        """The block of a request, its payloads read from the caller's staging file where they lie there."""
+        if not request.local_session:
+            return bulk.block_from_proto(request.block)
+        sessions, name = self._sessions(), request.local_session
+        return bulk.block_from_proto(request.block, lambda extents: sessions.read(name, extents))
+
+    def _is_local(self, session: str) -> bool:
+        """Whether the caller reads payloads from the reels. Raises InvalidArgument, Unavailable."""
+        if session:
+            self._sessions().check(session)
+        return bool(session)
+
+    def _sessions(self) -> LocalSessions:
+        if self._local is None:
+            raise Unavailable(
+                "the local path is not offered", field="local_session", expected="a server with --local-path"
+            )
+        return self._local
 
 
 class KnownFrames(Set[Handle]):
@@ -108,6 +139,14 @@ class KnownFrames(Set[Handle]):
 
     def __len__(self) -> int:
         return len(self._frames)
+
+
+def _verify(frame: StoredFrame, field: str, *, local: bool) -> None:
+    """Raises DataLoss. Whoever reads payloads from the reel itself verifies them there."""
+    if local:
+        frame.verified_vectors(field)
+    else:
+        frame.verified(field)
 
 
 def _epoch(request: pb.AppendRequest | pb.AdvanceRequest) -> int | None:

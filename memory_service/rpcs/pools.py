@@ -1,6 +1,8 @@
 """RPCs of pools and of the server as a whole."""
 # ruff: noqa: ARG002, N802 -- names and signatures are gRPC's
 
+from dataclasses import replace
+
 import grpc
 
 from memory_service import wire
@@ -50,4 +52,5 @@ class PoolRpcs(Rpcs):
     def ServerInfo(
         self, request: pb.ServerInfoRequest, context: grpc.ServicerContext
     ) -> pb.ServerInfoResponse:
-        return wire.info_to_proto(self._memory.info())
+        info = replace(self._memory.info(), local_path=self._local is not None)
+        return wire.info_to_proto(info)

@@ -8,6 +8,7 @@ import grpc
 
 from memory_service import bulk, wire
 from memory_service.cancellation import check, waking
+from memory_service.connection import ADMITTED
 from memory_service.errors import InvalidArgument, Unavailable
 from memory_service.rpcs.base import Rpcs
 from memory_service.v1 import memory_pb2 as pb
@@ -52,7 +53,7 @@ class StreamRpcs(Rpcs):
         self, requests: Iterator[pb.ImportVideoRequest], context: grpc.ServicerContext
     ) -> pb.ImportVideoResponse:
         # Tells the client that the server has room for it: a reel is not spent on a call that is refused.
-        context.send_initial_metadata(())
+        context.send_initial_metadata((ADMITTED,))
         first = next(iter(requests), pb.ImportVideoRequest())
         wire.require(first, "key")
         expected = wire.spec_from_proto(first.expected, "expected") if first.HasField("expected") else None

@@ -1,0 +1,120 @@
+"""Frames as bytes: what one end joins, protobuf and the other end read alike."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from memory_service.crc32c import crc32c
+from memory_service.errors import DataLoss, Internal
+from memory_service.frame_messages import advance_response, fetch_response, parse_advance, parse_fetch
+from memory_service.stored_frame import Payload, StoredFrame
+from memory_service.types import Appended, Buffer, Handle, Hit, ReelExtent, VideoKey, VideoState
+from memory_service.v1 import memory_pb2 as pb
+
+KEY = VideoKey("pool", "video")
+APPENDED = Appended(VideoState(7, 12, 9), duplicate=True)
+
+
+class Reel:
+    """Pages of a file that is all in memory."""
+
+    path = Path("/data/pool/video.reel")
+    inode = 42
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def view(self, offset: int, length: int) -> memoryview:
+        return memoryview(self.data)[offset : offset + length]
+
+
+REEL = Reel(np.random.default_rng(0).bytes(10_000))
+
+
+def payload(offset: int, length: int) -> Payload:
+    view = REEL.view(offset, length)
+    return Payload(REEL, offset, view, crc32c(view))
+
+
+def stored(frame: int) -> StoredFrame:
+    vector = np.arange(1, 9, dtype=np.float32).tobytes()
+    embedding = Payload(REEL, 0, memoryview(vector), crc32c(vector))
+    return StoredFrame(
+        handle=Handle(KEY, 7, frame),
+        embedding=embedding,
+        parts={"latent": payload(64 * frame, 1000), "preview": payload(5000, 0)},
+        named={"text": embedding},
+        metadata={"scene": "castle"},
+        unix_ms=1234,
+    )
+
+
+def unread(_extent: ReelExtent, _crc: int) -> None:
+    raise AssertionError("no place was answered")
+
+
+def from_reel(extent: ReelExtent, crc: int) -> Buffer | None:
+    assert (extent.path, extent.inode) == ("pool/video.reel", 42)
+    view = REEL.view(extent.offset, extent.length)
+    return view if crc32c(view) == crc else None
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_an_answer_to_advance_comes_back(local: bool) -> None:
+    frames = [stored(3), stored(5)]
+    hits = [Hit(frame.handle, 0.5) for frame in frames]
+    data = advance_response(APPENDED, hits, frames, 1 << 20, local=local)
+    assert len(data) < 1000 or not local
+    message, found = parse_advance(data, from_reel if local else unread)
+    assert message.duplicate
+    assert (message.state.epoch, message.state.length, message.state.durable) == (7, 12, 9)
+    assert [hit.handle.frame for hit in message.hits] == [3, 5]
+    for frame in frames:
+        got, expected = found[frame.handle], frame.verified("")
+        assert {name: bytes(data) for name, data in got.parts.items()} == {
+            name: bytes(data) for name, data in expected.parts.items()
+        }
+        np.testing.assert_array_equal(got.embedding, expected.embedding)
+        np.testing.assert_array_equal(got.named["text"], expected.named["text"])
+        assert (got.metadata, got.unix_ms) == (expected.metadata, expected.unix_ms)
+
+
+def test_a_foreign_client_reads_it_with_protobuf_alone() -> None:
+    message = pb.AdvanceResponse.FromString(
+        advance_response(APPENDED, [Hit(Handle(KEY, 7, 3), 0.5)], [stored(3)], 1 << 20, local=False)
+    )
+    (frame,) = message.frames
+    assert [part.name for part in frame.payloads] == ["latent", "preview"]
+    assert frame.payloads[0].data == bytes(REEL.view(192, 1000))
+    assert frame.payloads[0].crc32c == crc32c(frame.payloads[0].data)
+    single = pb.FetchResponse.FromString(fetch_response(stored(3), local=False)).frame
+    assert single == frame
+
+
+def test_frames_that_do_not_fit_stay_out() -> None:
+    frames = [stored(frame) for frame in range(4)]
+    hits = [Hit(frame.handle, 0.5) for frame in frames]
+    data = advance_response(APPENDED, hits, frames, 3000, local=False)
+    assert len(data) <= 3000
+    _, found = parse_advance(data, unread)
+    assert list(found) == [frames[0].handle, frames[1].handle]
+
+
+def test_a_place_that_cannot_be_read_leaves_its_frame_out() -> None:
+    data = advance_response(APPENDED, [], [stored(3)], 1 << 20, local=True)
+    assert parse_advance(data, lambda _extent, _crc: None)[1] == {}
+    assert parse_fetch(fetch_response(stored(3), local=True), lambda _extent, _crc: None) is None
+
+
+def test_damage_on_the_way_is_found() -> None:
+    data = bytearray(fetch_response(stored(3), local=False))
+    data[data.index(bytes(REEL.view(192, 1000))) + 500] ^= 1
+    with pytest.raises(DataLoss) as caught:
+        parse_fetch(bytes(data), unread)
+    assert caught.value.field == "frame.payloads.crc32c"
+
+
+def test_what_is_no_message_is_an_error_of_the_service() -> None:
+    with pytest.raises(Internal):
+        parse_advance(b"\xff\xff\xff", unread)

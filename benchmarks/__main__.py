@@ -2,10 +2,10 @@
 
 import argparse
 import dataclasses
-import json
 import os
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -38,7 +38,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, help="interleaved rounds of every peer (default 6)")
     parser.add_argument("--data", type=Path, help="folder for all files (default: a temporary one)")
-    parser.add_argument("--save", metavar="NAME", help="write benchmarks/results/NAME.md, .json and .png")
+    parser.add_argument("--save", metavar="NAME", help="write benchmarks/results/NAME.md and .png")
     parser.add_argument("--smoke", action="store_true", help="a small run that shows that everything works")
     return parser.parse_args()
 
@@ -68,18 +68,14 @@ def measured(args: argparse.Namespace, size: runs.Size, folder: Path) -> Results
 
 
 def save(results: Results, text: str, name: str, where: str) -> None:
-    """The table, the plot, and what they were made of."""
+    """The table and the plot."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.md").write_text(text)
-    plain = {
-        "machine": where,
-        **{part: [row.plain() for row in getattr(results, part)] for part in ("peers", "clients", "growth")},
-    }
-    (RESULTS / f"{name}.json").write_text(json.dumps(plain, default=float))
     plot.save(results, RESULTS / f"{name}.png", where)
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends what was started
     args = arguments()
     size = runs.SMOKE if args.smoke else runs.Size()
     if args.rounds:

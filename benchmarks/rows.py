@@ -1,6 +1,6 @@
 """What a run found, as tables, plots and targets read it."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.measures import Sample
@@ -40,10 +40,6 @@ class Row:
     def p50(self) -> float:
         """Seconds of a step."""
         return self.sample.p(50)
-
-    def plain(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 @dataclass

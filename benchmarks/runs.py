@@ -30,7 +30,7 @@ class Size:
     client_rounds: int = 4
     client_steps: int = 24
     histories: tuple[int, ...] = (480, 4800, 48_000)
-    growth_rounds: int = 4
+    growth_rounds: int = 3
     growth_steps: int = 16
     cold_short: int = 100_000
     cold_long: int = 1_000
@@ -123,7 +123,7 @@ def several_clients(size: Size, folder: Path, kinds: dict[str, Kind]) -> list[Ro
 
 
 def growing(size: Size, folder: Path, kinds: dict[str, Kind]) -> list[Row]:
-    """Append, search and fetch one by one, over histories of several lengths."""
+    """Append, search and fetch one by one, then whole steps, over histories of several lengths."""
     table = []
     for history in size.histories:
         print(f"  {history} frames", flush=True)
@@ -131,14 +131,15 @@ def growing(size: Size, folder: Path, kinds: dict[str, Kind]) -> list[Row]:
         video = Video(
             "video-0",
             history,
-            history + BLOCK_FRAMES * (WARM_UP_STEPS + size.growth_rounds * size.growth_steps),
+            history + 2 * BLOCK_FRAMES * (WARM_UP_STEPS + size.growth_rounds * size.growth_steps),
             small_history=history > FULL_HISTORY,
             revisit=0.0,
         )
         with stands(kinds, own, [video]) as (there, notes):
-            samples = interleaved(
-                there, notes, rounds=size.growth_rounds, max_steps=size.growth_steps, fused=False
-            )
+            limits = {"rounds": size.growth_rounds, "max_steps": size.growth_steps}
+            samples = interleaved(there, notes, **limits, fused=False)
+            for name, whole in interleaved(there, notes, **limits).items():
+                samples[name].seconds["step"] = whole.seconds["step"]
             table += rows(kinds, there, notes, samples, history=history)
         shutil.rmtree(own)
     return table

@@ -117,7 +117,8 @@ def _serve(kind: Kind, served: Served, video: Video, pipe: Connection) -> None:
         steps = workload.steps(num_steps)
         gc.collect()
         pipe.send("ready")
-        pipe.recv()
+        if pipe.recv() is None:
+            break
         run = _Round(peer, workload, staging, server)
         pipe.send(run.native(steps) if isinstance(peer, Native) else run.verbs(steps, fused=fused))
     peer.close()

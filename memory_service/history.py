@@ -18,10 +18,7 @@ from memory_service.types import Block, VideoInfo, VideoState
 
 
 class History:
-    """What happened to one video, in order. Its caller holds the video's lock.
-
-    What changes it answers with the byte offset up to which `reel` must be durable for the change to be.
-    """
+    """What happened to one video, in order. Its caller holds the video's lock."""
 
     def __init__(self, reel: ReelFile, found: Scan, bases: Sequence[BaseReel], index: Index) -> None:
         """`bases` are the reels that a fork shares, oldest first. Raises DataLoss where they do not fit."""
@@ -74,7 +71,8 @@ class History:
     def append(self, block: Block, packed: PackedBlock, epoch: int | None) -> tuple[bool, int]:
         """Append a block unless it is there already; True for such a duplicate.
 
-        Raises Fenced, AlreadyExists, Sealed, OutOfOrder, DataLoss, Exhausted, Unavailable.
+        Also how far the reel must be durable for the block to be. Raises Fenced, AlreadyExists, Sealed,
+        OutOfOrder, DataLoss, Exhausted, Unavailable.
         """
         self.check_epoch(epoch)
         length = self.frames.length
@@ -99,13 +97,13 @@ class History:
         self._take(record)
         return False, record.end
 
-    def truncate(self, length: int, epoch: int | None) -> tuple[bool, int]:
+    def truncate(self, length: int, epoch: int | None) -> bool:
         """Forget the frames from `length` on and begin an epoch; True where a retry finds that done.
 
         Raises Fenced, Sealed, InvalidArgument, Exhausted, Unavailable.
         """
         if epoch is not None and (epoch, length) == (self._outline.ended_epoch, self.frames.length):
-            return True, self._reel.end
+            return True
         self.check_epoch(epoch)
         self._check_unsealed()
         if length > self.frames.length:
@@ -114,22 +112,23 @@ class History:
                 field="length",
                 expected=f"0 to {self.frames.length}",
             )
-        record = self._reel.append(Kind.TRUNCATE, pack_truncation(new_epoch(), length))
-        self._take(record)
+        self._take(self._reel.append(Kind.TRUNCATE, pack_truncation(new_epoch(), length)))
         self._index.truncate(self.key, length)
-        return False, record.end
+        return False
 
-    def seal(self, epoch: int | None) -> tuple[bool, int]:
+    def seal(self, epoch: int | None) -> bool:
         """Take no more frames; True where that is so already. Raises Fenced, Exhausted, Unavailable."""
         self.check_epoch(epoch)
         if self.sealed:
-            return True, self._reel.end
-        record = self._reel.append(Kind.SEAL, {})
-        self._take(record)
-        return False, record.end
+            return True
+        self._take(self._reel.append(Kind.SEAL, {}))
+        return False
 
     def branch(self, length: int | None, epoch: int | None) -> tuple[Branch, int]:
-        """Where a fork of the first `length` frames, or of all, leaves. Raises Fenced, InvalidArgument."""
+        """Where a fork of the first `length` frames, or of all, leaves, and how far the reel must be durable.
+
+        Raises Fenced, InvalidArgument.
+        """
         self.check_epoch(epoch)
         length = self.frames.length if length is None else length
         last = self.frames.block_before(length)

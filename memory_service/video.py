@@ -120,20 +120,18 @@ class Video:
         """See `Memory.truncate_video`."""
         with self._lock:
             self._check_there()
-            again, end = self._history.truncate(length, epoch)
-            if not again:
+            if not self._history.truncate(length, epoch):
                 self._publish(EventKind.TRUNCATED)
-        self._reel.commit(end)
+        self._reel.commit()
         return self.info()
 
     def seal(self, *, epoch: int | None) -> VideoInfo:
         """See `Memory.seal_video`."""
         with self._lock:
             self._check_there()
-            again, end = self._history.seal(epoch)
-            if not again:
+            if not self._history.seal(epoch):
                 self._publish(EventKind.SEALED)
-        self._reel.commit(end)
+        self._reel.commit()
         return self.info()
 
     def branch(self, length: int | None, *, epoch: int | None) -> Branch:

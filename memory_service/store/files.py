@@ -127,7 +127,7 @@ class FileStore:
 
     def exists(self, key: VideoKey) -> bool:
         """Whether there is a video under that key, readable or not."""
-        return self._path(key).exists(follow_symlinks=False)
+        return os.path.lexists(self._path(key))
 
     def stat(self, key: VideoKey) -> os.stat_result:
         """Size and inode of a reel. Raises NotFound, Unavailable."""

@@ -37,6 +37,7 @@ class Call(IntFlag):
     UNLINK = 2048
     MMAP = 4096
     MKDIR = 8192
+    FADVISE = 16384
 
 
 WRITES = Call.WRITE | Call.PWRITE | Call.FALLOCATE
@@ -105,6 +106,10 @@ class Injector:
         """kill -9 of the process by itself, in place of the call."""
         return self._rule(calls, pattern, _KILL, after=after)
 
+    def reveal_disk(self, pattern: str = "*") -> Rule:
+        """Let POSIX_FADV_DONTNEED show what the watched disk holds, in place of what was written since."""
+        return self._rule(Call.FADVISE, pattern, _FAIL, error=errnos.EIO)
+
     def shift_clock(self, seconds: float) -> None:
         """Let the wall clock differ from the true one by so much, and no other clock."""
         struct.pack_into("<q", self._memory, 8, round(1e9 * seconds))
@@ -120,6 +125,10 @@ class Injector:
         shift = struct.unpack_from("<q", self._memory, 8)[0]
         shadow.mkdir()
         _HEAD.pack_into(self._memory, 0, b"INJECT1\0", shift, f"{tracked}*".encode(), str(shadow).encode())
+
+    def freeze_disk(self) -> None:
+        """From now on no sync brings anything to the watched disk: as for pages that look clean but are not."""
+        self._memory[16 : 16 + 256] = bytes(256)
 
     def _rule(
         self,

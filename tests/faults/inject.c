@@ -6,7 +6,8 @@
  *
  * Two more powers. `shift_ns` moves the wall clock, and no other. `shadow` names a folder that receives what a loss
  * of power would leave: the contents of each file under `tracked` at its last successful sync, and the names in each
- * directory at its own.
+ * directory at its own. POSIX_FADV_DONTNEED, when a rule fails it, shows that content instead of what was written
+ * since: as if the kernel had given up pages that it could never write.
  */
 
 #define _GNU_SOURCE
@@ -35,7 +36,8 @@ _Static_assert(sizeof(off_t) == 8, "the 64-bit names are aliases of the plain on
 
 enum call {
     OPEN = 1, READ = 2, PREAD = 4, WRITE = 8, PWRITE = 16, FDATASYNC = 32, FSYNC = 64, FTRUNCATE = 128,
-    FALLOCATE = 256, RENAME = 512, LINK = 1024, UNLINK = 2048, MMAP = 4096, MKDIR = 8192
+    FALLOCATE = 256, RENAME = 512, LINK = 1024, UNLINK = 2048, MMAP = 4096, MKDIR = 8192,
+    FADVISE = 16384
 };
 enum action { COUNT, FAIL, SHORT, DELAY, KILL };
 
@@ -204,6 +206,30 @@ int fallocate(int fd, int mode, off_t at, off_t size) {
     return REAL(fallocate)(fd, mode, at, size);
 }
 ALIAS(fallocate64, fallocate);
+
+/* Puts the content of the shadow in place of the file's, from `at` on. */
+static void reveal(int fd, off_t at) {
+    char name[PATH_MAX], link[64], bytes[4096];
+    struct stat about;
+    if (fstat(fd, &about)) return;
+    snprintf(name, sizeof name, "%s/f%lu", control->shadow, (unsigned long)about.st_ino);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    int from = (int)syscall(SYS_openat, AT_FDCWD, name, O_RDONLY | O_CLOEXEC);
+    int to = (int)syscall(SYS_openat, AT_FDCWD, link, O_WRONLY | O_CLOEXEC);
+    for (; at < about.st_size; at += (off_t)sizeof bytes) {
+        memset(bytes, 0, sizeof bytes);
+        syscall(SYS_pread64, from, bytes, sizeof bytes, at);
+        off_t rest = about.st_size - at;
+        syscall(SYS_pwrite64, to, bytes, rest < (off_t)sizeof bytes ? (size_t)rest : sizeof bytes, at);
+    }
+    syscall(SYS_close, from);
+    syscall(SYS_close, to);
+}
+int posix_fadvise(int fd, off_t at, off_t size, int advice) {
+    if (fault_of(FADVISE, fd, NULL)) reveal(fd, at);
+    return REAL(posix_fadvise)(fd, at, size, advice);
+}
+ALIAS(posix_fadvise64, posix_fadvise);
 
 static mode_t mode_of(int flags, va_list rest) {
     return flags & (O_CREAT | O_TMPFILE) ? (mode_t)va_arg(rest, int) : 0;

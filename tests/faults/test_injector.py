@@ -69,7 +69,7 @@ def probed(injector: Injector, path: Path, probe: str) -> tuple[int, int]:
     return int(process.stdout), len(process.stderr)
 
 
-@pytest.mark.parametrize("call", Call)
+@pytest.mark.parametrize("call", PROBES)
 def test_every_family_of_calls_can_be_failed(injector: Injector, tmp_path: Path, call: Call) -> None:
     # The script itself opens the file once, before its probe.
     rule = injector.fail(call, errno.EIO, f"{tmp_path}/probe*", after=int(call is Call.OPEN))
@@ -138,6 +138,16 @@ def test_only_the_wall_clock_is_shifted(injector: Injector) -> None:
     for wall in walls:
         assert time.time() - 86_500 < wall < time.time() - 86_390
     assert time.monotonic() - 100 < steady <= time.monotonic()
+
+
+def test_a_page_that_is_given_up_shows_what_is_on_the_disk(injector: Injector, tmp_path: Path) -> None:
+    path = tmp_path / "probe"
+    injector.watch(tmp_path, tmp_path / "shadow")
+    injector.reveal_disk(str(path))
+    advise = "os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)"
+    probe = f"os.pwrite(fd, b'old', 0), os.fdatasync(fd), os.pwrite(fd, b'new', 1), {advise}"
+    assert probed(injector, path, probe) == (0, 0)
+    assert path.read_bytes() == b"oldtent!"
 
 
 def test_a_loss_of_power_takes_what_was_not_synced(injector: Injector, tmp_path: Path) -> None:

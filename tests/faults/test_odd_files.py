@@ -15,7 +15,7 @@ from serving import ServerProcess
 
 from memory_service.client import MemoryClient
 from memory_service.engine import MemoryEngine
-from memory_service.errors import DataLoss, ServiceError, Unavailable
+from memory_service.errors import DataLoss, Unavailable
 from memory_service.findings import Class, Finding, Part
 from memory_service.types import Query, VideoKey
 from memory_service.verify import Position, verify
@@ -96,6 +96,10 @@ def swapped(path: Path) -> None:
 
 def halved(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
+
+
+def connect(server: ServerProcess) -> MemoryClient:
+    return MemoryClient(server.address, timeout_s=1)
 
 
 NO_FILE = [(Class.DAMAGE, Part.FILE)]
@@ -231,23 +235,19 @@ def test_a_verification_beside_a_busy_server_finds_nothing(tmp_path: Path) -> No
         assert max(position.bytes for position in seen) > 1000
 
 
-def test_a_read_error_is_unreadable_and_nothing_else(
-    injector: Injector, data_dir: Path, tmp_path: Path
-) -> None:
-    """EIO on read: the service says DATA_LOSS or UNAVAILABLE and goes on with the rest."""
+def test_a_read_error_is_unavailable_until_reading_works(injector: Injector, data_dir: Path) -> None:
     rule = injector.fail(Call.PREAD, errno.EIO, str(reel(data_dir)))
-    with ServerProcess(data_dir, env=dict(injector.environment)) as server:
-        with MemoryClient(server.address, timeout_s=1) as memory:
-            with pytest.raises(ServiceError) as error:
-                memory.append(KEY, block(LENGTH))
-            assert isinstance(error.value, Unavailable)
-            assert error.value.details["errno"] == "EIO"
-            assert "disk" in error.value.expected
-            assert_frames(memory, 0, LENGTH, GOOD)
-            assert rule.fired > 0
-            injector.clear()
-            memory.append(KEY, block(LENGTH), sync=True)
-            assert_frames(memory, 0, LENGTH + 3)
+    environment = dict(injector.environment)
+    with ServerProcess(data_dir, env=environment) as server, connect(server) as memory:
+        with pytest.raises(Unavailable) as error:
+            memory.append(KEY, block(LENGTH))
+        assert error.value.details["errno"] == "EIO"
+        assert "disk" in error.value.expected
+        assert_frames(memory, 0, LENGTH, GOOD)
+        assert rule.fired > 0
+        injector.clear()
+        memory.append(KEY, block(LENGTH), sync=True)
+        assert_frames(memory, 0, LENGTH + 3)
     assert "Traceback" not in server.log.read_text()
 
 

@@ -44,7 +44,7 @@ def _event(record: logging.LogRecord) -> dict[str, Any]:
     template = str(record.msg)
     args = record.args if isinstance(record.args, tuple) else ()
     name, keys = _parsed(template)
-    if not keys or len(keys) != len(args):
+    if not any(keys) or len(keys) != len(args):
         return {"event": record.getMessage()}
     pairs = dict(zip(keys, map(_value, args), strict=True))
     rest = " ".join(str(text).strip() for key, text in zip(keys, args, strict=True) if not key and text)

@@ -25,6 +25,9 @@ Handler = Any
 
 _PLAIN = "http://"
 
+_EXPORT_TIMEOUT_S = 3
+"""Longest try to send spans; a server that stops waits for one."""
+
 
 class TracingInterceptor(grpc.ServerInterceptor):
     """Stands inside the interceptor that turns errors into statuses, so that it sees messages and errors."""
@@ -111,7 +114,8 @@ class TracingInterceptor(grpc.ServerInterceptor):
 
 def otlp(endpoint: str) -> SpanExporter:
     """An exporter to a collector, "http://host:4317" in plain text, "https://host:4317" with TLS."""
-    return OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith(_PLAIN))
+    insecure = endpoint.startswith(_PLAIN)
+    return OTLPSpanExporter(endpoint=endpoint, insecure=insecure, timeout=_EXPORT_TIMEOUT_S)
 
 
 def _seen(request: Any, span: Span, *, many: bool) -> Any:

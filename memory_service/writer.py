@@ -6,8 +6,9 @@ from typing import Any
 from memory_service import bulk, wire
 from memory_service.connection import Connection
 from memory_service.errors import Fenced, NotFound, OutOfOrder
+from memory_service.remote.payloads import PayloadCache
 from memory_service.retention import Retention
-from memory_service.types import Block, VideoKey
+from memory_service.types import Block, VideoKey, VideoState
 from memory_service.v1 import memory_pb2 as pb
 
 
@@ -18,10 +19,27 @@ class Writer:
     `budget_bytes` are held. Safe for use by threads: sending a block twice is harmless.
     """
 
-    def __init__(self, connection: Connection, budget_bytes: int) -> None:
+    def __init__(self, connection: Connection, budget_bytes: int, payloads: PayloadCache) -> None:
+        """`payloads` is told of every state of a video that the server shows."""
         self._call, self._stub = connection.call, connection.stub
         self._retention = Retention(budget_bytes)
-        self.observe, self.forget = self._retention.observe, self._retention.forget
+        self._payloads = payloads
+
+    def observe(self, key: VideoKey, state: VideoState) -> None:
+        """Take note of what the server says about a video."""
+        self._retention.observe(key, state)
+        self._payloads.observe(key, state.epoch)
+
+    def forget(self, key: VideoKey) -> None:
+        """Let go of a video whose life, or whose epoch, is over."""
+        self._retention.forget(key)
+        self._payloads.forget(key)
+
+    def forget_pool(self, pool: str) -> None:
+        """Let go of all videos of a pool."""
+        for key in self._retention.videos():
+            if key.pool == pool:
+                self._retention.forget(key)
 
     def write(self, key: VideoKey, block: Block, request: Any, method: Callable[..., Any]) -> Any:
         """Answer to an AppendRequest or AdvanceRequest, whose `block` and `sync` are filled in here."""
@@ -31,12 +49,38 @@ class Writer:
         try:
             response = self._call(method, request)
         except OutOfOrder as gap:
-            if gap.expected_start >= block.start or not self._replay(key, gap.expected_start):
+            if not self.fill_gap(key, gap, block.start):
                 raise
             response = self._call(method, request)
-        state = wire.state_from_proto(response.state)
-        self._retention.keep(key, state, request.block, num_bytes, block.span.stop)
+        except Fenced:
+            self.fenced(key, request.epoch)
+            raise
+        self.keep(key, wire.state_from_proto(response.state), request.block, num_bytes, block.span.stop)
         return response
+
+    def crowded(self, num_bytes: int) -> bool:
+        """True when no more than this can be held beside what is: append with `sync`."""
+        return self._retention.crowded(num_bytes)
+
+    def keep(self, key: VideoKey, state: VideoState, block: pb.Block, num_bytes: int, stop: int) -> None:
+        """Hold a block that the server has acknowledged with `state`; it ends at frame `stop`."""
+        self._retention.keep(key, state, block, num_bytes, stop)
+        self._payloads.observe(key, state.epoch)
+
+    def fill_gap(self, key: VideoKey, gap: OutOfOrder, start: int) -> bool:
+        """Send what the server has lost before frame `start`; False where it lost nothing that is held."""
+        return gap.expected_start < start and self._replay(key, gap.expected_start)
+
+    def fenced(self, key: VideoKey, epoch: int) -> None:
+        """An epoch of a video is over, says the server: what is held of it can never be appended again."""
+        held = self._retention.held(key)
+        if held is not None and held.epoch == epoch:
+            self.forget(key)
+
+    def complete(self, key: VideoKey) -> None:
+        """See to it that the server has all that it had acknowledged, where some may not be durable."""
+        if self._retention.held(key) is not None:
+            self._restore(key)
 
     def read(self, key: VideoKey, method: Callable[..., Any], request: Any) -> Any:
         """Answer with a `state`, given by a server that has all that it had acknowledged before the call."""

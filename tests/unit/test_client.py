@@ -4,6 +4,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,8 +13,10 @@ from samples import ALL, KEY, SPEC, block, query
 
 from memory_service import connection, servicer
 from memory_service.client import MemoryClient
+from memory_service.config import ServiceConfig
 from memory_service.engine import MemoryEngine
 from memory_service.errors import DataLoss, InvalidArgument, NotFound, OutOfOrder, ServiceError, Unavailable
+from memory_service.gate import Gate
 from memory_service.interceptors import RequestInterceptor
 from memory_service.limits import Limits
 from memory_service.types import Handle, Query, VideoKey
@@ -27,7 +30,7 @@ class Backend(servicer.Servicer):
     """The real servicer over a real engine; `before` may fail a call, `after` may change its answer."""
 
     def __init__(self, engine: MemoryEngine) -> None:
-        super().__init__(engine, engine.limits, max_fetches=2)
+        super().__init__(engine, engine.limits)
         self.engine = engine
         self.calls: list[str] = []
         self.before: Callable[[str, grpc.ServicerContext], None] = lambda *_: None
@@ -57,8 +60,9 @@ def backend(tmp_path: Any) -> Iterator[Backend]:
 
 
 @pytest.fixture
-def memory(backend: Backend) -> Iterator[MemoryClient]:
-    interceptor = RequestInterceptor("memory_service.v1.MemoryService")
+def memory(backend: Backend, tmp_path: Path) -> Iterator[MemoryClient]:
+    gate = Gate(ServiceConfig(data_dir=tmp_path / "data"), None, lambda: None)
+    interceptor = RequestInterceptor("memory_service.v1.MemoryService", gate)
     server = grpc.server(ThreadPoolExecutor(4), interceptors=[interceptor])
     add_MemoryServiceServicer_to_server(backend, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -68,6 +72,7 @@ def memory(backend: Backend) -> Iterator[MemoryClient]:
         backend.calls.clear()
         yield client
     server.stop(None).wait()
+    gate.close()
 
 
 def fail(times: int, error: ServiceError) -> Callable[..., Any]:
@@ -130,7 +135,7 @@ class TestRetry:
     def cut_stream(answer: Any, asked: list[int]) -> Iterator[Any]:
         """Ends with UNAVAILABLE before the second frame."""
         for number, response in enumerate(answer):
-            asked.append(response.frame.handle.frame)
+            asked.append(pb.FetchResponse.FromString(response).frame.handle.frame)
             if number == 1:
                 raise Unavailable("cut off")
             yield response
@@ -166,7 +171,6 @@ class TestAnswers:
         self, memory: MemoryClient, backend: Backend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("memory_service.paging.MAX_ROWS", 2)
-        monkeypatch.setattr(servicer, "fill", lambda rows, size, budget, _max: fill(rows, size, budget, 2))
         for name in ("c", "a", "b", "e", "d"):
             memory.create_video(VideoKey("many", name), SPEC)
         memory.append(KEY, block(0))
@@ -179,9 +183,11 @@ class TestAnswers:
 
     def test_a_payload_damaged_on_its_way_is_data_loss(self, memory: MemoryClient, backend: Backend) -> None:
         def damage(name: str, answer: Any, _context: grpc.ServicerContext) -> Any:
-            if name == "Advance":
-                answer.frames[0].payloads[0].crc32c ^= 1
-            return answer
+            if name != "Advance":
+                return answer
+            message = pb.AdvanceResponse.FromString(answer)
+            message.frames[0].payloads[0].crc32c ^= 1
+            return message.SerializeToString()
 
         backend.after = damage
         with pytest.raises(DataLoss, match="latent"):
@@ -223,9 +229,3 @@ class TestEnd:
         for thread in threads:
             thread.join()
         assert not failures
-
-
-def fill(rows: Any, size: Any, budget: int, max_rows: int) -> Any:
-    from memory_service.paging import fill as real
-
-    return real(rows, size, budget, max_rows)

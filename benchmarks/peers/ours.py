@@ -1,5 +1,6 @@
 """The memory of this repository: embedded, inline over gRPC, and by the local path."""
 
+import inspect
 import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ OPENING_S = 300.0
 """Deadline of a client: loading and opening long histories is not what is measured."""
 
 POOL = "bench"
+
+_HAS_LOCAL = "local" in inspect.signature(MemoryClient).parameters
 
 _WHOLE = "whole"
 """Part that carries whole latents where the history has small ones: the size of `latent` is fixed."""
@@ -56,8 +59,8 @@ class Service(Engine):
     packages: ClassVar[tuple[str, ...]] = ("grpcio",)
 
     def missing(self) -> str:
-        absent = self.local and "--local-path" not in _serve_help()
-        return "a version whose `reverie-memory serve` has --local-path" if absent else ""
+        there = _HAS_LOCAL and "--local-path" in _serve_help()
+        return "a version that has the local path" if self.local and not there else ""
 
     @contextmanager
     def serve(self, folder: Path) -> Iterator[Served]:
@@ -66,11 +69,10 @@ class Service(Engine):
             yield served
 
     def connect(self, place: str, video: Video) -> Peer:
-        options: dict[str, Any] = {"local": "auto" if self.local else "off"}
-        if not self.cache:
-            options["cache_bytes"] = 0
-        client = MemoryClient(place, timeout_s=OPENING_S, **_known(options))
-        return MemoryPeer(client, video, sync=self._sync)
+        options: dict[str, Any] = {} if self.cache else {"cache_bytes": 0}
+        if _HAS_LOCAL:
+            options["local"] = "auto" if self.local else "off"
+        return MemoryPeer(MemoryClient(place, timeout_s=OPENING_S, **options), video, sync=self._sync)
 
 
 class MemoryPeer:
@@ -130,11 +132,3 @@ def server(data: Path, address: str, *options: str) -> Iterator[Served]:
 def _serve_help() -> str:
     command = python("memory_service", "serve", "--help")
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-def _known(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that this version's client has."""
-    import inspect
-
-    parameters = inspect.signature(MemoryClient).parameters
-    return {name: value for name, value in options.items() if name in parameters}

@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 _STREAM_RETRY_MS = 1000
 _NUM_PROBES, _NUM_PROBE_STREAMS, _NUM_REFUSERS = 2, 8, 2
 _WAITING_PROBES, _WAITING_REFUSALS = 64, 1 << 12
+_WAITING_CALLS = 1024
+"""Calls that have been announced and have no thread yet: their requests have not been received."""
 _PATIENT = frozenset((Lane.APPEND_STREAMS, Lane.WATCHERS))
 """Lanes whose callers may have nothing to say for long; when the server drains, these calls end at once."""
 
@@ -67,7 +69,7 @@ class Gate:
         self._calls = OpenCalls(self._valid, idle_s=config.idle_s)
         self.probes = Probes()
         sizes = {
-            Lane.CALLS: (config.num_threads + config.max_waiting, config.num_threads),
+            Lane.CALLS: (config.num_threads + config.max_waiting, _WAITING_CALLS),
             Lane.APPEND_STREAMS: (config.max_append_streams, 0),
             Lane.READ_STREAMS: (config.max_read_streams, 0),
             Lane.IMPORTS: (config.max_imports, 0),

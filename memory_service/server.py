@@ -209,6 +209,10 @@ def _engine(config: ServiceConfig) -> MemoryEngine:
         durability=config.durability,
         commit_interval_s=config.commit_interval_s,
         max_hot_videos=config.max_hot_videos,
+        max_index_bytes=config.max_index_bytes,
+        max_bytes=config.max_bytes,
+        max_videos=config.max_videos,
+        default_pool=config.default_pool,
         max_watchers=config.max_watchers,
     )
 

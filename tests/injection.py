@@ -127,7 +127,7 @@ class Injector:
         _HEAD.pack_into(self._memory, 0, b"INJECT1\0", shift, f"{tracked}*".encode(), str(shadow).encode())
 
     def freeze_disk(self) -> None:
-        """From now on no sync brings anything to the watched disk: as for pages that look clean but are not."""
+        """From now on no sync brings anything to the watched disk: as with pages that only look clean."""
         self._memory[16 : 16 + 256] = bytes(256)
 
     def _rule(

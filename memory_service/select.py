@@ -73,7 +73,8 @@ def cosines(rows: Embeddings, query: Embeddings) -> Scores:
             rows64 *= rows64
             rounded[unsure] = dots / np.sqrt(rows64.sum(axis=1)) / query_norm
         scores[start : start + _CHUNK] = rounded
-    return scores.clip(-1.0, 1.0, out=scores)
+    scores.clip(-1.0, 1.0, out=scores)
+    return scores
 
 
 def top_k(index: Index, probes: Sequence[Probe], gather: Gather) -> list[Ranked]:

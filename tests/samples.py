@@ -1,6 +1,6 @@
 """Small videos for tests: 8-dimensional embeddings, latents of 24 bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -72,3 +72,41 @@ def assert_frames(memory: Memory, start: int, stop: int, key: VideoKey = KEY) ->
         assert got.handle.frame == frame
         assert bytes(got.parts["latent"]) == latents(frame, 1)[0]
         np.testing.assert_array_equal(got.embedding, embeddings(frame, 1)[0])
+
+
+def select_slowly(
+    scores: Sequence[float],
+    places: Sequence[tuple[object, int]],
+    cosine: Callable[[int, int], float],
+    k: int,
+    *,
+    min_gap: int = 0,
+    min_score: float | None = None,
+    mmr_lambda: float | None = None,
+    pinned: Sequence[int] = (),
+    candidates: Sequence[int] | None = None,
+) -> list[int]:
+    """Greedy selection, the obvious way: every free item is looked at for every choice.
+
+    Items are numbered in tie order; item i lies at `places[i]`, a video and a frame of it, and `cosine(i, j)` is
+    that of two items. `pinned` items come first; the others are chosen from `candidates` (None: all).
+    """
+    chosen = list(pinned[:k])
+    while len(chosen) < k:
+        best: tuple[float, int] | None = None
+        for i in range(len(scores)) if candidates is None else candidates:
+            near = (j for j in chosen if places[i][0] == places[j][0])
+            if i in chosen or any(abs(places[i][1] - places[j][1]) < min_gap for j in near):
+                continue
+            if min_score is not None and scores[i] < min_score:
+                continue
+            value = scores[i]
+            if mmr_lambda is not None:
+                like = max((cosine(i, j) for j in chosen), default=0.0)
+                value = mmr_lambda * scores[i] - (1.0 - mmr_lambda) * like
+            if best is None or value > best[0]:
+                best = value, i
+        if best is None:
+            break
+        chosen.append(best[1])
+    return chosen

@@ -1,0 +1,187 @@
+"""Ways of choosing k frames other than the k best: apart in time, unlike each other, good enough, or pinned.
+
+n candidates, ascending in tie order: of equal values the first wins. All ways are greedy and exact over all
+candidates: rough scores only tell which candidates need not be scored exactly.
+
+    minimum gap   next is the best candidate c with |frame(c) - frame(s)| >= min_gap for every chosen s of
+                  the same video. Greedy non-maximum suppression with a window in time (Neubeck & Van Gool,
+                  "Efficient Non-Maximum Suppression", ICPR 2006); VMem (arXiv 2506.18903) suppresses views
+                  so, and Context-as-Memory (arXiv 2506.03141) gains by leaving out neighbours.
+    MMR           next is argmax_c lambda * score(c) - (1 - lambda) * max_s cosine(c, s) over the chosen s,
+                  pinned ones too; before the first choice the maximum counts 0. Maximal marginal relevance
+                  (Carbonell & Goldstein, "The Use of MMR, Diversity-Based Reranking", SIGIR 1998).
+    min_score     candidates below it are never chosen.
+    pinned        frames that take slots of the k before any candidate does.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memory_service import cancellation
+from memory_service.candidates import CandidateSet, Estimates, Numbers
+from memory_service.select import MAX_RUNNERS_UP, coarse_error
+from memory_service.types import Embeddings
+
+_FIRST_BATCH = 16
+"""Candidates scored exactly at first when they are taken in order; each further batch has twice as many."""
+
+
+@dataclass(slots=True)
+class Choice:
+    """Candidates by number and their exact scores: chosen in this order, and the best that were not."""
+
+    chosen: list[tuple[int, float]] = field(default_factory=list)
+    runners_up: list[tuple[int, float]] = field(default_factory=list)
+
+
+def in_order(scores: Estimates) -> Iterator[tuple[int, float]]:
+    """All candidates and exact scores, best first, equal ones in tie order; scored as they are needed."""
+    order = np.argsort(-scores.high, kind="stable")
+    best: list[tuple[float, int]] = []
+    at, batch = 0, _FIRST_BATCH
+    while True:
+        most = scores.high[order[at]] if at < len(order) else -np.inf
+        while best and -best[0][0] > most:
+            score, number = heappop(best)
+            yield number, -score
+        if at >= len(order):
+            return
+        some = order[at : at + batch]
+        for number, score in zip(some.tolist(), scores.settle(some).tolist(), strict=True):
+            heappush(best, (-score, number))
+        at, batch = at + batch, 2 * batch
+
+
+def best_apart(
+    scores: Estimates,
+    frames: Numbers,
+    k: int,
+    *,
+    min_gap: int = 0,
+    min_score: float = -np.inf,
+    pinned: Sequence[int] = (),
+) -> Choice:
+    """The k best candidates of one video, `min_gap` frames from each other and from the `pinned` frames."""
+    choice, taken = Choice(), sorted(pinned)
+    for number, score in in_order(scores):
+        frame = int(frames[number])
+        if len(choice.chosen) < k and score >= min_score and _is_apart(frame, taken, min_gap):
+            choice.chosen.append((number, score))
+            taken.insert(bisect_left(taken, frame), frame)
+        elif len(choice.runners_up) < MAX_RUNNERS_UP:
+            choice.runners_up.append((number, score))
+        elif len(choice.chosen) == k or score < min_score:
+            break
+    return choice
+
+
+def _is_apart(frame: int, taken: Sequence[int], min_gap: int) -> bool:
+    at = bisect_left(taken, frame)
+    return all(abs(frame - other) >= min_gap for other in taken[max(0, at - 1) : at + 1])
+
+
+class _Likeness:
+    """The greatest cosine of each candidate with those chosen so far: between `low` and `high`, [n]."""
+
+    def __init__(self, candidates: CandidateSet) -> None:
+        n = len(candidates.frames)
+        self._candidates = candidates
+        self._chosen: list[Embeddings] = []
+        self._seen = np.zeros(n, np.int64)
+        self._exact = np.full(n, -np.inf)
+        self._low, self._high = np.full(n, -np.inf), np.full(n, -np.inf)
+
+    @property
+    def low(self) -> NDArray[np.float64]:
+        return self._low if self._chosen else np.zeros_like(self._low)
+
+    @property
+    def high(self) -> NDArray[np.float64]:
+        return self._high if self._chosen else np.zeros_like(self._high)
+
+    def add(self, vector: Embeddings) -> None:
+        """One more is chosen."""
+        self._chosen.append(vector)
+        rough, error = self._candidates.rough(vector), coarse_error(len(vector))
+        np.maximum(self._low, rough - error, out=self._low)
+        np.maximum(self._high, rough + error, out=self._high)
+
+    def settle(self, which: Numbers) -> NDArray[np.float64]:
+        """Exact values of some candidates."""
+        if not self._chosen:
+            return np.zeros(len(which))
+        for i in range(int(self._seen[which].min()), len(self._chosen)):
+            new = which[self._seen[which] <= i]
+            cosines = self._candidates.cosines(new, self._chosen[i])
+            self._exact[new] = np.maximum(self._exact[new], cosines)
+        self._seen[which] = len(self._chosen)
+        self._low[which] = self._high[which] = self._exact[which]
+        return self._exact[which]
+
+
+def best_unlike(
+    scores: Estimates,
+    candidates: CandidateSet,
+    k: int,
+    *,
+    mmr_lambda: float,
+    too_near: Callable[[int], NDArray[np.bool_]],
+    min_score: float = -np.inf,
+    pinned: Sequence[Embeddings] = (),
+    barred: NDArray[np.bool_] | None = None,
+) -> Choice:
+    """k candidates by maximal marginal relevance, in the order in which they were chosen.
+
+    `too_near(c)` bool [n] marks those that the minimum gap bars once c is chosen, c among them; `barred`
+    bool [n] are barred from the beginning. `pinned` are the embeddings of pinned frames.
+    """
+    free = _good_enough(scores, min_score)
+    if barred is not None:
+        free &= ~barred
+    like = _Likeness(candidates)
+    for vector in pinned:
+        like.add(vector)
+    choice = Choice()
+    while len(choice.chosen) < k and free.any():
+        cancellation.check()
+        number, score = _most_marginal(scores, like, free, mmr_lambda)
+        choice.chosen.append((number, score))
+        free &= ~too_near(number)
+        free[number] = False
+        if len(choice.chosen) < k:
+            like.add(candidates.vector(number))
+    chosen = {number for number, _ in choice.chosen}
+    for number, score in in_order(scores):
+        if len(choice.runners_up) == MAX_RUNNERS_UP:
+            break
+        if number not in chosen:
+            choice.runners_up.append((number, score))
+    return choice
+
+
+def _most_marginal(
+    scores: Estimates, like: _Likeness, free: NDArray[np.bool_], mmr_lambda: float
+) -> tuple[int, float]:
+    """The free candidate of the greatest marginal relevance, and its score.
+
+    Rounding is monotone: values computed from bounds by the same steps bound the exact value.
+    """
+    unlike = 1.0 - mmr_lambda
+    least = (mmr_lambda * scores.low - unlike * like.high)[free].max()
+    open_still = np.flatnonzero(free & (mmr_lambda * scores.high - unlike * like.low >= least))
+    exact = scores.settle(open_still)
+    marginal = mmr_lambda * exact - unlike * like.settle(open_still)
+    best = int(marginal.argmax())
+    return int(open_still[best]), float(exact[best])
+
+
+def _good_enough(scores: Estimates, min_score: float) -> NDArray[np.bool_]:
+    unsure = np.flatnonzero((scores.low < min_score) & (scores.high >= min_score))
+    scores.settle(unsure)
+    enough: NDArray[np.bool_] = scores.low >= min_score
+    return enough

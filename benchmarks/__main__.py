@@ -20,6 +20,7 @@ from benchmarks.machine import machine, versions
 from benchmarks.peers import PEERS
 from benchmarks.report import markdown
 from benchmarks.rows import FAILED, Results
+from benchmarks.stage import failure
 from benchmarks.workload import FRAME_BYTES
 
 RESULTS = Path(__file__).parent / "results"
@@ -62,7 +63,10 @@ def measured(args: argparse.Namespace, size: runs.Size, folder: Path) -> Results
         elif part == "growth":
             results.growth = runs.growing(size, folder, _among(chosen, runs.GROWTH))
         else:
-            results.cold = cold.measure(folder, size.cold_short, size.cold_long)
+            try:
+                results.cold = cold.measure(folder, size.cold_short, size.cold_long)
+            except Exception as exc:  # what was measured before is worth showing
+                results.cold_failure = failure(exc)
         print(f"  {time.perf_counter() - began:.0f} s", flush=True)
     return results
 
@@ -98,10 +102,12 @@ def main() -> int:
     print(text)
     if args.save:
         save(results, text, args.save, where)
-    failed = [row for row in results.all_rows() if row.note.startswith(FAILED)]
-    for row in failed:
-        print(f"{row.name}: {row.note}", file=sys.stderr)
-    return int(any(args.smoke or row.name.startswith("ours") for row in failed))
+    failed = {row.name: row.note for row in results.all_rows() if row.note.startswith(FAILED)}
+    if results.cold_failure:
+        failed["ours, cold videos"] = results.cold_failure
+    for peer, note in failed.items():
+        print(f"{peer}: {note}", file=sys.stderr)
+    return int(any(args.smoke or peer.startswith("ours") for peer in failed))
 
 
 def _among(chosen: dict, names: tuple[str, ...]) -> dict:

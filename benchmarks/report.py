@@ -28,6 +28,8 @@ def markdown(results: Results, machine: str, versions: str, command: str, date: 
         parts.append("## Growing histories, the verbs one by one\n\n" + growth_table(results.growth))
     if results.cold is not None:
         parts.append("## Cold videos\n\n" + cold_table(results.cold))
+    if results.cold_failure:
+        parts.append(f"## Cold videos\n\n{results.cold_failure}")
     parts.append("## Targets\n\n" + targets_table(results))
     return "\n\n".join(parts) + "\n"
 

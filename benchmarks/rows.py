@@ -63,6 +63,7 @@ class Results:
     clients: list[Row] = field(default_factory=list)
     growth: list[Row] = field(default_factory=list)
     cold: Cold | None = None
+    cold_failure: str = ""
 
     def all_rows(self) -> list[Row]:
         """Of all parts, measured or not."""

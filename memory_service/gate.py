@@ -126,8 +126,8 @@ class Gate:
                 raise draining()
             if threads.full:
                 raise overloaded(
-                    f"{threads.max_open} calls are open in the class {lane}",
-                    expected="fewer of them at a time",
+                    f"too many calls are open in the class {lane}",
+                    expected=f"at most {threads.max_open} at a time",
                     retry_after_ms=_STREAM_RETRY_MS,
                 )
         except ServiceError as exc:

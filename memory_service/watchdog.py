@@ -67,14 +67,16 @@ class Watchdog:
         self._stop.set()
         self._thread.join()
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval_s):
-            now = time.monotonic()
-            if now - self._beat < self._interval_s + self._grace_s / 2:
-                self._look(now)  # else the whole process stood still, and nobody can have beaten
-            self._beat = now
+    def look(self, now: float) -> None:
+        """Ask about all threads; `now` as of time.monotonic().
 
-    def _look(self, now: float) -> None:
+        Where the look before is long past, the whole process stood still: then nobody can have shown a sign of
+        life, and nothing is asked until the next look.
+        """
+        stood_still = now - self._beat >= self._interval_s + self._grace_s / 2
+        self._beat = now
+        if stood_still:
+            return
         workers = self._workers()
         ill = {worker.name: worker for worker in workers if not _well(worker, now, self._grace_s)}
         for name in sorted(ill.keys() - self._ill):
@@ -85,6 +87,10 @@ class Watchdog:
         self._ill = frozenset(ill)
         if changed:
             self._changed(not ill)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            self.look(time.monotonic())
 
 
 def _well(worker: Worker, now: float, grace_s: float) -> bool:

@@ -55,7 +55,13 @@ def connected(options: argparse.Namespace) -> Memory:
     """A client as the options say. Raises InvalidArgument where they contradict each other."""
     from memory_service.client import MemoryClient  # gRPC: --help and completion do without
 
-    return MemoryClient(options.memory, timeout_s=options.timeout, token=token(options), tls=tls(options))
+    return MemoryClient(
+        options.memory,
+        timeout_s=options.timeout,
+        token=token(options),
+        tls=tls(options),
+        insecure_token=options.insecure_token,
+    )
 
 
 def parse_key(text: str) -> VideoKey:
@@ -102,6 +108,9 @@ def _add_client_options(parser: argparse.ArgumentParser, environment: Environmen
         )
     group.add_argument("--tls-server-name", metavar="NAME", help="name in the server's certificate")
     add_json(parser)
+    group.add_argument(
+        "--insecure-token", action="store_true", help="send the token to another machine also without TLS"
+    )
     parser.set_defaults(token=environment.get("REVERIE_MEMORY_TOKEN"))
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from memory_service.cli.quantities import num_bytes, seconds
+from memory_service.cli.quantities import human_bytes, num_bytes, seconds
 from memory_service.config import ServiceConfig
 
 PREFIX = "REVERIE_MEMORY_"
@@ -53,14 +53,23 @@ class ConfigOption:
     def required(self) -> bool:
         return self.default is dataclasses.MISSING
 
-    def parse(self, text: str) -> Any:
-        """The field's value. Raises ValueError or ArgumentTypeError."""
-        return self._parser()(text)
+    @property
+    def shown_default(self) -> str:
+        """As help and documentation have it."""
+        if self.required:
+            return "required"
+        if self.default is None:
+            return "none"
+        if self.kind is bool:
+            return "on" if self.default else "off"
+        if self.field.endswith("_bytes"):
+            return human_bytes(self.default) if self.default else "0"
+        return f"{self.default:g} s" if self.field.endswith("_s") else str(self.default)
 
     def add_to(self, parser: argparse._ArgumentGroup, environment: Mapping[str, str]) -> None:
         """Add the option; what the environment says is its default, and read as the option is."""
         said = environment.get(self.variable)
-        words = f"{self.help} ({self._shown_default()}{self.variable})".replace("%", "%%")
+        words = f"{self.help} (default: {self.shown_default}; {self.variable})".replace("%", "%%")
         if self.kind is bool:
             default = self.default if said is None else _boolean(self.variable, said)
             parser.add_argument(
@@ -99,12 +108,6 @@ class ConfigOption:
             return "N"
         return {"data_dir": "DIR"}.get(self.field, "PATH" if self.kind is Path else "TEXT")
 
-    def _shown_default(self) -> str:
-        if self.required or self.default in (None, "") or self.kind is bool:
-            return ""
-        return f"default: {self.default}; "
-
-
 def config_options() -> list[ConfigOption]:
     """One for each field, in the order of the fields."""
     hints, words = typing.get_type_hints(ServiceConfig), field_docstrings(ServiceConfig)
@@ -115,7 +118,7 @@ def config_options() -> list[ConfigOption]:
 
 
 def field_docstrings(cls: type) -> dict[str, str]:
-    """The first sentence under each field of a dataclass: Python keeps these strings only in the source."""
+    """The string under each field of a dataclass: Python keeps these strings only in the source."""
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(body, ast.ClassDef)
     words: dict[str, str] = {}
@@ -126,8 +129,7 @@ def field_docstrings(cls: type) -> dict[str, str]:
             and isinstance(below, ast.Expr)
             and isinstance(below.value, ast.Constant)
         ):
-            text = " ".join(str(below.value.value).split()).removesuffix(".")
-            words[field.target.id] = text[0].lower() + text[1:]
+            words[field.target.id] = " ".join(str(below.value.value).split()).removesuffix(".")
     return words
 
 

@@ -1,4 +1,4 @@
-"""Images and compose file: judged by the real tools, and by doing what the Dockerfile says without an engine."""
+"""Images and compose file: judged by the real tools, and by doing without an engine what they say."""
 
 import json
 import re

@@ -1,11 +1,15 @@
 """The data directory as the file system has it: its lock, its names made durable, what a crash left in it."""
 
 import fcntl
+import logging
 import os
+import shutil
 from pathlib import Path
 
 from memory_service.errors import Busy, Unavailable
-from memory_service.store.bases import remove_links, remove_orphans
+from memory_service.store.bases import remove_orphans
+
+_log = logging.getLogger(__name__)
 
 NEW = ".new"
 """Ends the names of files that are being written aside; they begin with a dot, as no id does."""
@@ -27,15 +31,29 @@ def locked(path: Path) -> int:
 
 def tidy(root: Path) -> None:
     """Remove what a crash left: what was being written aside, and links of forks that never were."""
-    folders = [root / entry.name for entry in _entries(root) if entry.is_dir(follow_symlinks=False)]
-    for folder in (root, *folders):
-        entries = _entries(folder)
-        remove_links(folder / entry.name for entry in entries if _is_leftover(entry))
-        remove_orphans(folder, [entry.name for entry in entries])
+    for entry in _entries(root):
+        if _is_leftover(entry):
+            _remove(entry)
+        elif entry.is_dir(follow_symlinks=False):
+            entries = _entries(root / entry.name)
+            for leftover in filter(_is_leftover, entries):
+                _remove(leftover)
+            remove_orphans(root / entry.name, [one.name for one in entries])
 
 
 def _is_leftover(entry: os.DirEntry[str]) -> bool:
-    return entry.name.startswith(".") and entry.name.endswith(NEW) and entry.is_file(follow_symlinks=False)
+    return entry.name.startswith(".") and entry.name.endswith(NEW)
+
+
+def _remove(leftover: os.DirEntry[str]) -> None:
+    """Remove a file, or the directory of a pool that was never there; one that resists is logged."""
+    try:
+        if leftover.is_dir(follow_symlinks=False):
+            shutil.rmtree(leftover.path)
+        else:
+            os.unlink(leftover.path)
+    except OSError as exc:
+        _log.warning("leftover not removed path=%s reason=%s", leftover.path, exc.strerror)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -79,22 +79,18 @@ class Estimates:
 
 
 def estimated(
-    candidates: CandidateSet,
-    vector: Embeddings,
-    weight: float,
-    terms: Sequence[Scores] = (),
-    term_weights: Sequence[float] = (),
+    candidates: CandidateSet, vector: Embeddings, weights: Sequence[float], terms: Sequence[Scores] = ()
 ) -> Estimates:
     """The scores of a query with `vector` float32 [D]; `terms` are exact cosines float32 [n] of its terms.
 
-    The formula is `fusion.fused`; only the first cosine is ever estimated.
+    The formula is `fusion.fused`, `weights` are the first cosine's and the terms'; only the first cosine is
+    ever estimated.
     """
-    weights = [weight, *term_weights]
-    rough = weight * candidates.rough(vector)
-    for cosine, term_weight in zip(terms, term_weights, strict=True):
-        rough += term_weight * cosine.astype(np.float64)
+    rough = weights[0] * candidates.rough(vector)
+    for cosine, weight in zip(terms, weights[1:], strict=True):
+        rough += weight * cosine.astype(np.float64)
     rounding = sum(map(abs, weights)) * 2.0**-23
-    slack = abs(weight) * coarse_error(len(vector)) + rounding
+    slack = abs(weights[0]) * coarse_error(len(vector)) + rounding
 
     def exactly(which: Numbers) -> Scores:
         return fused([candidates.cosines(which, vector), *(term[which] for term in terms)], weights)

@@ -39,6 +39,7 @@ from memory_service.types import (
     PoolSpec,
     Query,
     Retrieval,
+    Scope,
     ServerInfo,
     VideoInfo,
     VideoKey,
@@ -54,9 +55,10 @@ from memory_service.validate import (
     check_parts,
     check_spec,
 )
-from memory_service.validate_search import check_queries, check_query
+from memory_service.validate_search import check_page, check_queries, check_query, check_scope
 from memory_service.videos import Videos
 from memory_service.vitals import Vitals, examine
+from memory_service.wide_search import search_wide
 from memory_service.workers import Worker
 
 
@@ -89,8 +91,8 @@ class MemoryEngine:
         `durability` names a level of `Durability`, `commit_interval_s` is the longest that a kept frame stays
         without fdatasync at the level "group", `extent_bytes` how much file a video gets at a time,
         `max_hot_videos` how many stay open when idle, `max_index_bytes` of indexes and tables. `max_bytes`
-        and `max_videos` hold for all pools together, `default_pool` for each that nobody creates by name; 0 is
-        no limit. `clock` is the steady one of expiry. Raises Busy when another process has the directory,
+        and `max_videos` hold for all pools together, `default_pool` for each that nobody creates by name; 0
+        is no limit. `clock` is the steady one of expiry. Raises Busy when another process has the directory,
         InvalidArgument for an unknown index or level, Unavailable.
         """
         self.limits = limits or Limits()
@@ -320,12 +322,17 @@ class MemoryEngine:
         for block in blocks:
             yield self.append(key, block, epoch=epoch, sync=sync)
 
-    def search(self, key: VideoKey, queries: Sequence[Query], *, log: bool = True) -> Found:
+    def search(
+        self, key: VideoKey, queries: Sequence[Query], *, scope: Scope | None = None, log: bool = True
+    ) -> Found:
         """See `Memory.search`."""
         check_key(key)
         with self._videos.use(key) as video:
             check_queries(queries, video.spec, self.limits)
-            return video.search(queries, log=log)
+            if scope is None:
+                return video.search(queries, log=log)
+            check_scope(scope, self.limits)
+            return search_wide(self._videos, video, queries, scope, self.limits, log=log)
 
     def fetch(self, handles: Sequence[Handle], parts: Sequence[str] = ()) -> Sequence[Frame]:
         """See `Memory.fetch`."""
@@ -385,11 +392,14 @@ class MemoryEngine:
             sync = sync or self._sync_always
             return video.advance(block, query, known=known, epoch=epoch, sync=sync)
 
-    def retrievals(self, key: VideoKey) -> Sequence[Retrieval]:
+    def retrievals(
+        self, key: VideoKey, *, start: int = 0, limit: int | None = None, newest_first: bool = False
+    ) -> Sequence[Retrieval]:
         """See `Memory.retrievals`."""
         check_key(key)
+        check_page(start, limit)
         with self._videos.use(key) as video:
-            return video.retrievals()
+            return video.retrievals(start, limit, newest_first=newest_first)
 
     def info(self) -> ServerInfo:
         """See `Memory.info`."""

@@ -39,6 +39,9 @@ class Limits:
     max_diverse_k: int = 512
     """Most hits of one query with `mmr_lambda`: each of them is compared with every candidate."""
 
+    max_diverse_candidates: int = 16_384
+    """Most candidates of several videos that `mmr_lambda` compares: their embeddings are copied for it."""
+
     max_pinned: int = 256
     """Most pinned frames of one query."""
 

@@ -15,7 +15,7 @@ candidates: rough scores only tell which candidates need not be scored exactly.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -124,25 +124,50 @@ class _Likeness:
         return self._exact[which]
 
 
+class Apart:
+    """Where n candidates of several videos lie, and which of them are `min_gap` frames apart."""
+
+    def __init__(
+        self, videos: Sequence[int], frames: Numbers, min_gap: int, pinned: Sequence[tuple[int, int]] = ()
+    ) -> None:
+        """`videos` [n] and `frames` int64 [n] are of the candidates, `pinned` those of pinned frames."""
+        self._videos = np.asarray(videos)
+        self._frames = frames
+        self._min_gap = min_gap
+        self._pinned = pinned
+
+    @property
+    def from_pinned(self) -> NDArray[np.bool_]:
+        """bool [n]: apart from all pinned frames."""
+        free = np.ones(len(self._frames), bool)
+        for video, frame in self._pinned:
+            free &= self._apart(video, frame)
+        return free
+
+    def from_candidate(self, number: int) -> NDArray[np.bool_]:
+        """bool [n]: apart from a candidate."""
+        return self._apart(self._videos[number], int(self._frames[number]))
+
+    def _apart(self, video: int, frame: int) -> NDArray[np.bool_]:
+        apart: NDArray[np.bool_] = (self._videos != video) | (np.abs(self._frames - frame) >= self._min_gap)
+        return apart
+
+
 def best_unlike(
     scores: Estimates,
     candidates: CandidateSet,
     k: int,
     *,
     mmr_lambda: float,
-    too_near: Callable[[int], NDArray[np.bool_]],
+    apart: Apart,
     min_score: float = -np.inf,
     pinned: Sequence[Embeddings] = (),
-    barred: NDArray[np.bool_] | None = None,
 ) -> Choice:
     """k candidates by maximal marginal relevance, in the order in which they were chosen.
 
-    `too_near(c)` bool [n] marks those that the minimum gap bars once c is chosen, c among them; `barred`
-    bool [n] are barred from the beginning. `pinned` are the embeddings of pinned frames.
+    `apart` says where they lie; `pinned` are the embeddings float32 [D] of pinned frames.
     """
-    free = _good_enough(scores, min_score)
-    if barred is not None:
-        free &= ~barred
+    free = _good_enough(scores, min_score) & apart.from_pinned
     like = _Likeness(candidates)
     for vector in pinned:
         like.add(vector)
@@ -151,7 +176,7 @@ def best_unlike(
         cancellation.check()
         number, score = _most_marginal(scores, like, free, mmr_lambda)
         choice.chosen.append((number, score))
-        free &= ~too_near(number)
+        free &= apart.from_candidate(number)
         free[number] = False
         if len(choice.chosen) < k:
             like.add(candidates.vector(number))

@@ -205,6 +205,10 @@ def pack_retrieval(retrieval: Retrieval) -> dict[str, Any]:
         "scores": list(retrieval.scores),
         "search_us": retrieval.search_us,
         "unix_ms": retrieval.unix_ms,
+        "num_candidates": retrieval.num_candidates,
+        "runner_up_frames": list(retrieval.runner_up_frames),
+        "runner_up_scores": list(retrieval.runner_up_scores),
+        "videos": [[key.pool, key.video] for key in retrieval.videos],
     }
 
 
@@ -223,4 +227,8 @@ def unpack_retrieval(key: VideoKey, record: Record) -> Retrieval:
         scores=tuple(header["scores"]),
         search_us=header["search_us"],
         unix_ms=header["unix_ms"],
+        num_candidates=header.get("num_candidates", 0),
+        runner_up_frames=tuple(header.get("runner_up_frames", ())),
+        runner_up_scores=tuple(header.get("runner_up_scores", ())),
+        videos=tuple(VideoKey(*key) for key in header.get("videos", ())),
     )

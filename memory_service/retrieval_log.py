@@ -1,6 +1,7 @@
 """The log of one video's retrievals, kept in its reel."""
 
 import logging
+from array import array
 from collections.abc import Callable, Iterator
 
 from memory_service.errors import ServiceError
@@ -18,7 +19,7 @@ class RetrievalLog:
     def __init__(self, key: VideoKey, reel: ReelFile) -> None:
         self._key = key
         self._reel = reel
-        self._offsets: list[int] = []
+        self._offsets = array("q")
 
     def note(self, record: Record) -> None:
         """Take in an entry that the reel holds already."""
@@ -34,12 +35,15 @@ class RetrievalLog:
 
     def entries(self) -> Iterator[Retrieval]:
         """The entries of this moment, oldest first, each read when it is asked for: the reel must be open."""
-        return map(
-            lambda offset: unpack_retrieval(self._key, self._reel.record(offset)), self._offsets.copy()
-        )
+        return (unpack_retrieval(self._key, self._reel.record(offset)) for offset in self._offsets[:])
 
-    def reader(self) -> Callable[[], list[Retrieval]]:
-        """Reads the entries of this moment, oldest first, later and without the caller's lock."""
-        offsets = self._offsets.copy()
+    def reader(self, start: int, limit: int | None, *, newest_first: bool) -> Callable[[], list[Retrieval]]:
+        """Reads entries [start, start + limit) of this moment, later and without the caller's lock."""
+        n = len(self._offsets)
+        stop = n if limit is None else min(start + limit, n)
+        wanted = (
+            self._offsets[max(n - stop, 0) : max(n - start, 0)] if newest_first else self._offsets[start:stop]
+        )
+        offsets = wanted[::-1] if newest_first else wanted
         self._reel.view(0, self._reel.end)  # maps all of them, so that reading needs no open file
         return lambda: [unpack_retrieval(self._key, self._reel.record(offset)) for offset in offsets]

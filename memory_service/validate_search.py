@@ -75,6 +75,13 @@ def check_scope(scope: Scope, limits: Limits) -> None:
             check_span(one.eligible, f"scope.videos[{i}].eligible")
 
 
+def check_page(start: int, limit: int | None) -> None:
+    """Raises InvalidArgument unless entries [start, start + limit) of a log can be asked for."""
+    check_whole(start, "page_token")
+    if limit is not None:
+        check_whole(limit, "page_size")
+
+
 def _check_policy(policy: Policy, k: int, limits: Limits, field: str) -> None:
     check_whole(policy.min_gap_frames, f"{field}.min_gap_frames")
     if policy.mmr_lambda is not None:

@@ -4,13 +4,15 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from dataclasses import replace
+from functools import partial
 
+from memory_service.asks import Ask
 from memory_service.errors import ServiceError, Unavailable
 from memory_service.events import Events
 from memory_service.frames import KeptBlock
 from memory_service.history import History
 from memory_service.index.base import Index
-from memory_service.recall import Recall
+from memory_service.recall import Pooled, Recall, Share
 from memory_service.records import PackedBlock, pack_block
 from memory_service.reel import Kind
 from memory_service.retrieval_log import RetrievalLog
@@ -29,7 +31,9 @@ from memory_service.types import (
     Hit,
     Query,
     Retrieval,
+    Span,
     VideoInfo,
+    VideoState,
 )
 
 
@@ -82,8 +86,43 @@ class Video:
         """See `Memory.search`."""
         with self._lock:
             self._check_there()
-            hits = self._search(queries, log, [f"queries[{i}]" for i in range(len(queries))])
+            hits = self._search(queries, log, _fields(queries))
             return Found(self._history.state, tuple(hits))
+
+    def asks(self, queries: Sequence[Query]) -> tuple[VideoState, list[Ask]]:
+        """Queries to this video, ready to be put to others too. Raises NotFound for frames not kept."""
+        with self._lock:
+            self._check_there()
+            return self._history.state, self._recall.asks(queries, _fields(queries))
+
+    def shares(self, asks: Sequence[Ask], eligible: Span | None) -> list[Share]:
+        """The best of this video for each ask, of which `eligible` None leaves the span to the ask."""
+        with self._lock:
+            self._check_there()
+            return self._recall.shares(asks, eligible)
+
+    def pooled(self, ask: Ask, eligible: Span | None) -> Pooled:
+        """All candidates of this video for an ask, copied."""
+        with self._lock:
+            self._check_there()
+            return self._recall.pooled(ask, eligible)
+
+    def note(
+        self,
+        queries: Sequence[Query],
+        answers: Sequence[tuple[Hit, ...]],
+        counts: Sequence[int],
+        search_us: int,
+    ) -> None:
+        """Log what was found in several videos, each answer from so many candidates."""
+        with self._lock:
+            self._check_there()
+            if self._changed is None:
+                return
+            for query, hits, count in zip(queries, answers, counts, strict=True):
+                share = Share(hits, count)
+                self._recall.note(self._history.state, query, hits, share, search_us, wide=True)
+            self._mark()
 
     def advance(
         self, block: Block, query: Query, *, known: Collection[Handle], epoch: int | None, sync: bool
@@ -93,8 +132,7 @@ class Video:
             query = replace(query, frame=block.span.stop - 1)
         packed = _packed(block)
         with self._lock:
-            if query.frame is not None and query.frame >= block.span.stop:
-                self._frames.check_kept(query.frame, "query.frame")
+            self._recall.check_kept(query, "query", block.span.stop)
             duplicate, end = self._append(block, packed, epoch)
             (hits,) = self._search([query], True, ["query"])
             held = known if isinstance(known, Set) else frozenset(known)
@@ -109,11 +147,11 @@ class Video:
                 self._frames.check_handle(handle, self._history.epoch, f"handles[{number}]")
             return [self._frames.stored(handle, parts) for _, handle in handles]
 
-    def retrievals(self) -> list[Retrieval]:
+    def retrievals(self, start: int, limit: int | None, *, newest_first: bool) -> list[Retrieval]:
         """See `Memory.retrievals`."""
         with self._lock:
             self._check_there()
-            read = self._log.reader()
+            read = self._log.reader(start, limit, newest_first=newest_first)
         return read()
 
     def truncate(self, length: int, *, epoch: int | None) -> VideoInfo:
@@ -161,7 +199,7 @@ class Video:
             if kept:
                 self._reel.give_back()
             remove()
-            self._ended = lambda: not_found(self.key)
+            self._ended = partial(not_found, self.key)  # no reference to itself: its maps go at once
             self._reel.abandon()
             self._index.drop(self.key)
             return self._reel.end
@@ -236,6 +274,10 @@ class Video:
 
     def _publish(self, kind: EventKind) -> None:
         self._events.publish(kind, self.key, self._history.state)
+
+
+def _fields(queries: Sequence[Query]) -> list[str]:
+    return [f"queries[{i}]" for i in range(len(queries))]
 
 
 def _packed(block: Block) -> PackedBlock:

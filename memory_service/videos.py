@@ -172,6 +172,11 @@ class Videos:
         found = (info for key in self._store.keys(pool, after) if (info := self._glance(key)) is not None)
         return list(islice(found, limit))
 
+    def keys(self, pool: str) -> Sequence[VideoKey]:
+        """All videos of a pool by name, readable or not."""
+        self.check_open()
+        return list(self._store.keys(pool))
+
     def open_videos(self) -> Sequence[Video]:
         """Those that are open at this moment. It uses none of them: they cool and expire as if not seen."""
         with self._lock:

@@ -88,8 +88,8 @@ def select_slowly(
 ) -> list[int]:
     """Greedy selection, the obvious way: every free item is looked at for every choice.
 
-    Items are numbered in tie order; item i lies at `places[i]`, a video and a frame of it, and `cosine(i, j)` is
-    that of two items. `pinned` items come first; the others are chosen from `candidates` (None: all).
+    Items are numbered in tie order; item i lies at `places[i]`, a video and a frame of it, and `cosine(i, j)`
+    is that of two items. `pinned` items come first; the others are chosen from `candidates` (None: all).
     """
     chosen = list(pinned[:k])
     while len(chosen) < k:

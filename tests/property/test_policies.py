@@ -7,13 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from numpy.typing import NDArray
 from samples import KEY, select_slowly
 
 from memory_service.candidates import CandidateSet, estimated
 from memory_service.fusion import fused
 from memory_service.index.base import load_index
-from memory_service.policy import Choice, best_apart, best_unlike
+from memory_service.policy import Apart, Choice, best_apart, best_unlike
 from memory_service.select import MAX_RUNNERS_UP, cosines
 from memory_service.types import Embeddings, Span
 
@@ -38,7 +37,7 @@ class Case:
         self.weights = data.draw(st.sampled_from([[1.0], [1.0, 0.5], [-1.0], [0.25, -1.0, 0.0]]))
         self.set = CandidateSet(index, KEY, span, self.frames, lambda frames: history[list(frames)])
         terms = [cosines(history[self.frames][:, ::-1].copy(), self.vector) for _ in self.weights[1:]]
-        self.scores = estimated(self.set, self.vector, self.weights[0], terms, self.weights[1:])
+        self.scores = estimated(self.set, self.vector, self.weights, terms)
         self.exact: list[float] = fused(
             [cosines(history[self.frames], self.vector), *terms], self.weights
         ).tolist()
@@ -101,16 +100,12 @@ def test_unlike_frames_are_those_of_the_obvious_loop(
     min_score = data.draw(st.sampled_from([None, 0.0, *case.exact]))
     mmr_lambda = data.draw(st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]) | st.floats(0, 1, width=32))
 
-    def too_near(number: int) -> NDArray[np.bool_]:
-        near: NDArray[np.bool_] = np.abs(case.frames - case.frames[number]) < gap
-        return near
-
     choice = best_unlike(
         case.scores,
         case.set,
         k,
         mmr_lambda=mmr_lambda,
-        too_near=too_near,
+        apart=Apart([0] * len(case.frames), case.frames, gap),
         min_score=-np.inf if min_score is None else min_score,
     )
     expected = select_slowly(

@@ -70,8 +70,8 @@ class Watchdog:
     def look(self, now: float) -> None:
         """Ask about all threads; `now` as of time.monotonic().
 
-        Where the look before is long past, the whole process stood still: then nobody can have shown a sign of
-        life, and nothing is asked until the next look.
+        Where the look before is long past, the whole process stood still: then nobody can have shown a sign
+        of life, and nothing is asked until the next look.
         """
         stood_still = now - self._beat >= self._interval_s + self._grace_s / 2
         self._beat = now

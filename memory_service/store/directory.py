@@ -17,7 +17,7 @@ NEW = ".new"
 
 def locked(path: Path) -> int:
     """A descriptor that holds the lock on `path` until it is closed or the process ends. Raises Busy."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as exc:

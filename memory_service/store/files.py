@@ -21,6 +21,7 @@ from memory_service.store.bases import (
 )
 from memory_service.store.directory import NEW, locked, make_durably, sync_directory, tidy, write_durably
 from memory_service.store.failures import storage_error
+from memory_service.store.pool_directory import pool_directory
 from memory_service.store.reel_file import ReelFile, open_reel
 from memory_service.store.scan import FileSource, Scan, open_regular, scan
 from memory_service.types import VideoInfo, VideoKey
@@ -198,7 +199,7 @@ class FileStore:
     def keys(self, pool: str, after: str = "") -> Iterator[VideoKey]:
         """The videos of a pool by name, those behind `after`; none for a pool that is not there."""
         try:
-            with os.scandir(self._root / pool) as entries:
+            with os.scandir(pool_directory(self._root, pool)) as entries:
                 names = [
                     name.removesuffix(_SUFFIX) for entry in entries if (name := entry.name).endswith(_SUFFIX)
                 ]
@@ -223,7 +224,7 @@ class FileStore:
         return open_reel(path, extent_bytes=self._extent_bytes, read_only=self._read_only, account=account)
 
     def _path(self, key: VideoKey) -> Path:
-        return self._root / key.pool / f"{key.video}{_SUFFIX}"
+        return pool_directory(self._root, key.pool) / f"{key.video}{_SUFFIX}"
 
     def _make_pool(self, pool: Path) -> None:
         if not pool.is_dir():

@@ -14,6 +14,7 @@ from memory_service.crc32c import crc32c
 from memory_service.errors import DataLoss, Unavailable
 from memory_service.store.bases import bases_of
 from memory_service.store.failures import storage_error
+from memory_service.store.pool_directory import pool_directory
 from memory_service.store.tails import give_back
 from memory_service.types import PoolSpec
 from memory_service.validate import is_id
@@ -68,7 +69,7 @@ class PoolFiles:
 
     def spec(self, pool: str) -> PoolSpec | None:
         """The spec of a pool; None where it has none. Raises DataLoss, Unavailable."""
-        path = self._root / pool / _SPEC
+        path = pool_directory(self._root, pool) / _SPEC
         try:
             text = path.read_bytes()
         except FileNotFoundError:
@@ -90,7 +91,7 @@ class PoolFiles:
 
     def write(self, pool: str, spec: PoolSpec) -> None:
         """Create the pool with that spec, or replace its spec; durable. Raises Exhausted, Unavailable."""
-        folder = self._root / pool
+        folder = pool_directory(self._root, pool)
         try:
             if folder.is_dir():
                 self._replace(folder, spec)
@@ -101,7 +102,7 @@ class PoolFiles:
 
     def remove(self, pool: str) -> None:
         """Remove the directory of a pool without videos; durable. Raises Unavailable."""
-        folder = self._root / pool
+        folder = pool_directory(self._root, pool)
         try:
             with suppress(FileNotFoundError):
                 (folder / _SPEC).unlink()
@@ -113,7 +114,7 @@ class PoolFiles:
     def held(self, pool: str) -> Iterator[Held]:
         """The files that hold records, in no order, without opening any. Raises Unavailable."""
         try:
-            with os.scandir(self._root / pool) as entries:
+            with os.scandir(pool_directory(self._root, pool)) as entries:
                 for entry in entries:
                     name = entry.name
                     if name.startswith(".") or not _RECORDS.search(name):

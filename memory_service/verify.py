@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from memory_service.errors import DataLoss, ServiceError
+from memory_service.errors import DataLoss, NotFound, ServiceError
 from memory_service.findings import Class, Finding, Part
 from memory_service.records import Base
 from memory_service.reel import Damaged, Unsupported, decode_prefix
@@ -68,6 +68,8 @@ def verify(data_dir: str | os.PathLike[str], progress: Callable[[Position], None
     directory = _Directory(Path(data_dir), progress)
     try:
         directory.run()
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise NotFound(f"there is no data directory {data_dir}", field="data_dir") from exc
     except OSError as exc:
         raise storage_error(f"data directory {data_dir} cannot be verified", exc) from exc
     return directory.report()

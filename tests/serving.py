@@ -1,12 +1,17 @@
 """A memory in a process of its own, as its users run it."""
 
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import pytest
 
 START_LINE = re.compile(r"serving address=(\S+) data=\S+ index=\S+ pid=(\d+)\n")
 
@@ -20,13 +25,14 @@ class ServerProcess:
         address: str = "127.0.0.1:0",
         *arguments: str,
         log: Path | None = None,
+        prefix: Sequence[str] = (),
         **options: Any,
     ) -> None:
-        """`options` are those of Popen, such as `env` and `user`."""
+        """`prefix` is a command that runs another one; `options` are those of Popen, such as `env`."""
         self.log = log or data_dir.parent / "server.log"
         with self.log.open("ab") as stderr:
             self._process = subprocess.Popen(
-                command(data_dir, address, *arguments),
+                [*prefix, *command(data_dir, address, *arguments)],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
@@ -75,3 +81,13 @@ def command(data_dir: Path, address: str, *arguments: str) -> list[str]:
     """The command line of a server."""
     serve = ["serve", "--data", str(data_dir), "--address", address, *arguments]
     return [sys.executable, "-m", "memory_service", "--log-level", "WARNING", *serve]
+
+
+def without_privileges() -> list[str]:
+    """A prefix that makes permissions hold for root too; empty for anybody else."""
+    if os.geteuid() != 0:
+        return []
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        pytest.skip("root is above permissions, and there is no setpriv to change that")
+    return [setpriv, "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all"]

@@ -80,16 +80,19 @@ class GroupCommit:
                     return
                 if not self._closing:
                     self._wake.wait_for(lambda: self._closing, self._interval_s)
-                batch = self._committing = self._changed
-                self._changed = {}
-            started = time.perf_counter()
-            for reel in batch:
-                self._beat = time.monotonic()
-                if reel.closed:
-                    continue
-                try:
-                    reel.commit()
-                except ServiceError as exc:
-                    _log.error("commit failed path=%s reason=%s", reel.path, exc)
-            self._committing = {}
-            _log.debug("committed reels=%d ms=%.1f", len(batch), 1e3 * (time.perf_counter() - started))
+                self._committing, self._changed = self._changed, {}
+            self._commit_all()
+            self._committing = {}  # and no reel is referred to: one that is dropped gives its space back
+
+    def _commit_all(self) -> None:
+        started = time.perf_counter()
+        for reel in self._committing:
+            self._beat = time.monotonic()
+            if reel.closed:
+                continue
+            try:
+                reel.commit()
+            except ServiceError as exc:
+                _log.error("commit failed path=%s reason=%s", reel.path, exc)
+        ms = 1e3 * (time.perf_counter() - started)
+        _log.debug("committed reels=%d ms=%.1f", len(self._committing), ms)

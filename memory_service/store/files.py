@@ -112,11 +112,8 @@ class FileStore:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A path for a file that is gone after the `with`, or after a crash when the next process starts."""
-        try:
-            with self._scratch(self._root) as aside:
-                yield aside
-        except OSError as exc:
-            raise storage_error(f"nothing can be written to {self._root}", exc) from exc
+        with self._scratch(self._root) as aside:
+            yield aside
 
     @contextmanager
     def _scratch(self, folder: Path) -> Iterator[Path]:
@@ -152,12 +149,11 @@ class FileStore:
             raise not_found(key) from exc
         except OSError as exc:
             raise storage_error(f"reel {path} cannot be opened", exc) from exc
-        holds = unpack_video(found.records[0]).key
-        if holds != key:
+        try:
+            _check_name(path, key, found)
+        except DataLoss:
             reel.abandon()
-            raise DataLoss(
-                f"reel {path} holds video {holds.pool}/{holds.video}", field="key", expected="its own video"
-            )
+            raise
         return reel, found
 
     def bases(self, key: VideoKey, found: Scan) -> tuple[BaseReel, ...]:
@@ -181,6 +177,7 @@ class FileStore:
             raise not_found(key) from exc
         except OSError as exc:
             raise storage_error(f"reel {path} cannot be read", exc) from exc
+        _check_name(path, key, found)
         return Outline.of(found.records).info(found.durable, found.end), found
 
     def drop(self, key: VideoKey) -> None:
@@ -230,6 +227,18 @@ class FileStore:
         if not pool.is_dir():
             pool.mkdir(exist_ok=True)
             sync_directory(self._root)
+
+
+def _check_name(path: Path, key: VideoKey, found: Scan) -> None:
+    """Raises DataLoss for the reel of another video."""
+    holds = unpack_video(found.records[0]).key
+    if holds != key:
+        raise DataLoss(
+            f"reel {path} holds video {holds.pool}/{holds.video}",
+            field="key",
+            expected="its own video",
+            details={"path": str(path)},
+        )
 
 
 def not_found(key: VideoKey) -> NotFound:

@@ -1,4 +1,4 @@
-"""A flipped bit in every place of every kind of record: what the memory does with it, and what `verify` says."""
+"""A flipped bit in every place of every kind of record: what the memory does, and what `verify` says."""
 
 import shutil
 from collections.abc import Iterator

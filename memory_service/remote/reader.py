@@ -28,6 +28,8 @@ class Reader:
         held = self._held(handles, parts)
         numbers = [number for number, handle in enumerate(handles) if handle not in held]
         wanted = [handles[number] for number in numbers]
+        if held and not wanted:
+            return [held[handle] for handle in handles]
         try:
             try:
                 frames = self._fetch(wanted, parts)

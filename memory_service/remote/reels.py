@@ -95,6 +95,8 @@ class _Upload:
         """In gRPC's thread, which would make any error of the caller's iterable one of its own."""
         yield self._first
         self._go.wait()
+        if self._stopped:  # refused: the reel is for the next attempt
+            return
         try:
             for data in pieces(self._chunks, MESSAGE_BYTES):
                 if self._stopped:

@@ -2,89 +2,60 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from samples import ALL, KEY, SPEC, block, query
+from backend import Backend, fail, serving
+from samples import ALL, KEY, SPEC, assert_frames, block, latents, query
 
-from memory_service import connection, servicer
+from memory_service import connection
 from memory_service.client import MemoryClient
-from memory_service.config import ServiceConfig
-from memory_service.engine import MemoryEngine
-from memory_service.errors import DataLoss, InvalidArgument, NotFound, OutOfOrder, ServiceError, Unavailable
-from memory_service.gate import Gate
-from memory_service.interceptors import RequestInterceptor
-from memory_service.limits import Limits
-from memory_service.types import Handle, Query, VideoKey
+from memory_service.errors import (
+    AlreadyExists,
+    DataLoss,
+    Fenced,
+    InvalidArgument,
+    NotFound,
+    OutOfOrder,
+    Overloaded,
+    ServiceError,
+    Unavailable,
+)
+from memory_service.types import Handle, PoolSpec, Query, Span, VideoKey
 from memory_service.v1 import memory_pb2 as pb
-from memory_service.v1.memory_pb2_grpc import add_MemoryServiceServicer_to_server
 
 FRAME_BYTES = 60_000
 
 
-class Backend(servicer.Servicer):
-    """The real servicer over a real engine; `before` may fail a call, `after` may change its answer."""
-
-    def __init__(self, engine: MemoryEngine) -> None:
-        super().__init__(engine, engine.limits)
-        self.engine = engine
-        self.calls: list[str] = []
-        self.before: Callable[[str, grpc.ServicerContext], None] = lambda *_: None
-        self.after: Callable[[str, Any, grpc.ServicerContext], Any] = lambda _name, answer, _context: answer
-
-
-def counted(name: str) -> Callable[[Backend, Any, grpc.ServicerContext], Any]:
-    method = getattr(servicer.Servicer, name)
-
-    def call(self: Backend, request: Any, context: grpc.ServicerContext) -> Any:
-        self.calls.append(name)
-        self.before(name, context)
-        return self.after(name, method(self, request, context), context)
-
-    return call
-
-
-for _method in pb.DESCRIPTOR.services_by_name["MemoryService"].methods:
-    setattr(Backend, _method.name, counted(_method.name))
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Backend, str]]:
+    with serving(tmp_path / "data") as (running, address):
+        yield running, address
 
 
 @pytest.fixture
-def backend(tmp_path: Any) -> Iterator[Backend]:
-    engine = MemoryEngine(tmp_path / "data", limits=Limits(max_message_bytes=1 << 20), commit_interval_s=0.01)
-    yield Backend(engine)
-    engine.close()
+def backend(served: tuple[Backend, str]) -> Backend:
+    return served[0]
 
 
 @pytest.fixture
-def memory(backend: Backend, tmp_path: Path) -> Iterator[MemoryClient]:
-    gate = Gate(ServiceConfig(data_dir=tmp_path / "data"), None, lambda: None)
-    interceptor = RequestInterceptor("memory_service.v1.MemoryService", gate)
-    server = grpc.server(ThreadPoolExecutor(4), interceptors=[interceptor])
-    add_MemoryServiceServicer_to_server(backend, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    with MemoryClient(f"127.0.0.1:{port}", timeout_s=10) as client:
+def memory(served: tuple[Backend, str]) -> Iterator[MemoryClient]:
+    backend, address = served
+    with MemoryClient(address, timeout_s=10) as client:
         client.create_video(KEY, SPEC)
         backend.calls.clear()
         yield client
-    server.stop(None).wait()
-    gate.close()
 
 
-def fail(times: int, error: ServiceError) -> Callable[..., Any]:
-    """The first calls end with `error`, the rest go through."""
-    left = itertools.count(times, -1)
-
-    def failing(*arguments: Any) -> Any:
-        if next(left) > 0:
-            raise error
-        return arguments[1] if len(arguments) == 3 else None
-
-    return failing
+def fail_only(name: str, times: int, error: ServiceError) -> Any:
+    """As `fail`, for the calls of one method."""
+    failing = fail(times, error)
+    return lambda method, answer, context: failing(method, answer, context) if method == name else answer
 
 
 class TestRetry:
@@ -114,6 +85,115 @@ class TestRetry:
         assert backend.calls == ["DropVideo", "DropVideo"]
         with pytest.raises(NotFound):
             memory.drop_video(KEY)
+
+    def test_overloaded_is_tried_again_when_the_server_says(
+        self, memory: MemoryClient, backend: Backend
+    ) -> None:
+        backend.before = fail(2, Overloaded("full", details={"retry_after_ms": "300"}))
+        began = time.monotonic()
+        assert memory.append(KEY, block(0)).state.length == 3
+        assert time.monotonic() - began > 0.6
+        assert backend.calls == ["Append"] * 3
+
+    def test_overloaded_beyond_the_timeout_is_not_waited_for(
+        self, memory: MemoryClient, backend: Backend
+    ) -> None:
+        backend.before = fail(9, Overloaded("full", details={"retry_after_ms": "60000"}))
+        began = time.monotonic()
+        with pytest.raises(Overloaded) as caught:
+            memory.append(KEY, block(0))
+        assert caught.value.retry_after_ms == 60_000
+        assert time.monotonic() - began < 5
+        assert backend.calls == ["Append"]
+
+    def test_a_pool_whose_drop_was_not_answered_is_dropped(
+        self, memory: MemoryClient, backend: Backend
+    ) -> None:
+        memory.create_pool("brief", PoolSpec())
+        backend.after = fail(1, Unavailable("cut off"))
+        memory.drop_pool("brief")
+        with pytest.raises(NotFound):
+            memory.drop_pool("brief")
+
+    def test_a_drop_that_was_refused_took_no_effect(self, memory: MemoryClient, backend: Backend) -> None:
+        memory.drop_video(KEY)
+        backend.before = fail(1, Overloaded("full", details={"retry_after_ms": "1"}))
+        with pytest.raises(NotFound):
+            memory.drop_video(KEY)
+
+    def test_a_fork_whose_answer_was_lost_is_the_fork(self, memory: MemoryClient, backend: Backend) -> None:
+        memory.append(KEY, block(0))
+        fork = VideoKey("pool", "fork")
+        lose = fail(1, Unavailable("cut off"))
+
+        def grows_meanwhile(name: str, answer: Any, context: grpc.ServicerContext) -> Any:
+            if name == "ForkVideo" and backend.calls.count("ForkVideo") == 1:
+                backend.engine.append(KEY, block(3))
+            return lose(name, answer, context) if name == "ForkVideo" else answer
+
+        backend.after = grows_meanwhile
+        info = memory.fork_video(KEY, fork)
+        assert (info.state.length, info.key) == (3, fork)
+        assert backend.calls.count("ForkVideo") == 2
+
+    def test_what_is_no_fork_of_the_parent_is_not_taken_for_it(
+        self, memory: MemoryClient, backend: Backend
+    ) -> None:
+        memory.append(KEY, block(0))
+        other = VideoKey("pool", "other")
+        memory.create_video(other, SPEC)
+        backend.before = fail(1, Unavailable("cut off"))
+        with pytest.raises(AlreadyExists):
+            memory.fork_video(KEY, other)
+
+    def test_a_truncation_whose_answer_was_lost_happens_once(
+        self, memory: MemoryClient, backend: Backend
+    ) -> None:
+        for start in (0, 3, 6):
+            memory.append(KEY, block(start))
+        backend.after = fail_only("TruncateVideo", 1, Unavailable("cut off"))
+        info = memory.truncate_video(KEY, 4)
+        assert info.state.length == 4
+        assert backend.calls.count("TruncateVideo") == 2
+        assert memory.get_video(KEY).state.epoch == info.state.epoch
+
+    def test_a_truncation_never_takes_what_others_wrote_after_it(
+        self, memory: MemoryClient, backend: Backend
+    ) -> None:
+        """Its answer is lost, another writer goes on from there, and it is tried again."""
+        for start in (0, 3):
+            memory.append(KEY, block(start))
+        lose = fail(1, Unavailable("cut off"))
+
+        def others_write(name: str, answer: Any, context: grpc.ServicerContext) -> Any:
+            if name != "TruncateVideo":
+                return answer
+            backend.engine.append(KEY, block(3))
+            return lose(name, answer, context)
+
+        backend.after = others_write
+        with pytest.raises(Fenced):
+            memory.truncate_video(KEY, 3)
+        assert backend.engine.get_video(KEY).state.length == 6
+
+    def test_a_seal_whose_answer_was_lost_is_done(self, memory: MemoryClient, backend: Backend) -> None:
+        backend.after = fail(1, Unavailable("cut off"))
+        assert memory.seal_video(KEY).sealed
+
+    def test_an_export_that_breaks_off_does_not_go_on(self, memory: MemoryClient, backend: Backend) -> None:
+        for start in range(0, 60, 3):
+            memory.append(KEY, block(start, preview=[bytes(FRAME_BYTES)] * 3))
+        whole = b"".join(memory.export_video(KEY))
+        backend.before = fail(2, Unavailable("not yet"))
+        assert b"".join(memory.export_video(KEY)) == whole
+
+        def cut(_name: str, answer: Any, _context: grpc.ServicerContext) -> Iterator[Any]:
+            yield next(answer)
+            raise Unavailable("cut off")
+
+        backend.after = cut
+        with pytest.raises(Unavailable, match="cut off"):
+            list(memory.export_video(KEY))
 
     def test_a_fetch_that_broke_off_goes_on_where_it_was(
         self, memory: MemoryClient, backend: Backend
@@ -192,6 +272,182 @@ class TestAnswers:
         backend.after = damage
         with pytest.raises(DataLoss, match="latent"):
             memory.advance(KEY, block(0), Query(1, ALL))
+
+
+class TestImport:
+    def test_a_reel_is_not_read_before_there_is_room_for_it(
+        self, memory: MemoryClient, backend: Backend
+    ) -> None:
+        memory.append(KEY, block(0))
+        reel = b"".join(memory.export_video(KEY))
+        asked: list[int] = []
+
+        def chunks() -> Iterator[bytes]:
+            asked.append(backend.calls.count("ImportVideo"))
+            yield reel
+
+        copy = VideoKey("pool", "copy")
+        backend.before = fail(3, Overloaded("full", details={"retry_after_ms": "1"}))
+        assert memory.import_video(copy, chunks()).state.length == 3
+        assert asked == [4]
+
+    def test_chunks_may_have_any_size(self, memory: MemoryClient) -> None:
+        for start in range(0, 60, 3):
+            memory.append(KEY, block(start, preview=[bytes(FRAME_BYTES)] * 3))
+        reel = b"".join(memory.export_video(KEY))
+        assert len(reel) > 3 << 20
+        for name, chunks in {
+            "whole": [reel],
+            "odd": [reel[start : start + 9973] for start in range(0, len(reel), 9973)],
+            "none": [b"", bytearray(reel[:1]), memoryview(reel)[1:], b""],
+        }.items():
+            copy = VideoKey("pool", name)
+            assert memory.import_video(copy, chunks, expected=SPEC).state.length == 60
+            assert_frames(memory, 0, 60, copy)
+
+    def test_an_error_of_the_reel_is_the_callers(self, memory: MemoryClient) -> None:
+        memory.append(KEY, block(0))
+        reel = b"".join(memory.export_video(KEY))
+
+        def chunks() -> Iterator[bytes]:
+            yield reel[:100]
+            raise ZeroDivisionError
+
+        copy = VideoKey("pool", "copy")
+        with pytest.raises(ZeroDivisionError):
+            memory.import_video(copy, chunks())
+        with pytest.raises(InvalidArgument) as caught:
+            memory.import_video(copy, [reel, "text"])  # type: ignore[list-item]
+        assert caught.value.field == "data"
+        with pytest.raises(NotFound):
+            memory.get_video(copy)
+
+
+class TestCache:
+    """One client fetches, so that whatever it is answered a second time costs no payload."""
+
+    def fill(self, memory: MemoryClient, stop: int = 12) -> int:
+        for start in range(0, stop, 3):
+            epoch = memory.append(KEY, block(start)).state.epoch
+        return epoch
+
+    def test_a_hit_that_comes_again_costs_no_bytes(self, memory: MemoryClient, backend: Backend) -> None:
+        self.fill(memory)
+        sent: list[int] = []
+
+        def count(name: str, answer: Any, _context: grpc.ServicerContext) -> Any:
+            if name == "Advance":
+                sent.append(len(pb.AdvanceResponse.FromString(answer).frames))
+            return answer
+
+        backend.after = count
+        first = memory.advance(KEY, block(12), Query(5, Span(0, 12)))
+        second = memory.advance(KEY, block(12), Query(5, Span(0, 12)))
+        assert sent == [5, 0]
+        assert "Fetch" not in backend.calls
+        assert [frame.handle for frame in second.frames] == [hit.handle for hit in second.hits]
+        assert first.hits == second.hits
+        for frame in second.frames:
+            assert frame.parts["latent"] == latents(frame.handle.frame, 1)[0]
+
+    def test_the_callers_own_frames_do_not_come_back(self, memory: MemoryClient) -> None:
+        self.fill(memory)
+        first = memory.advance(KEY, block(12), Query(5, Span(0, 12)))
+        known = [first.hits[1].handle]
+        second = memory.advance(KEY, block(12), Query(5, Span(0, 12)), known=known)
+        assert [frame.handle for frame in second.frames] == [
+            hit.handle for hit in second.hits if hit.handle not in known
+        ]
+
+    def test_fetched_frames_are_fetched_once(self, memory: MemoryClient, backend: Backend) -> None:
+        epoch = self.fill(memory)
+        handles = [Handle(KEY, epoch, frame) for frame in (7, 0, 4)]
+        memory.fetch(handles)
+        backend.calls.clear()
+        again = memory.fetch([*handles[::-1], handles[0]], parts=["latent"])
+        assert backend.calls == ["GetVideo"]
+        assert [frame.handle.frame for frame in again] == [4, 0, 7, 7]
+        assert [frame.parts for frame in again] == [{"latent": latents(f, 1)[0]} for f in (4, 0, 7, 7)]
+
+    def test_errors_name_the_handle_of_the_caller(self, memory: MemoryClient) -> None:
+        epoch = self.fill(memory)
+        handles = [Handle(KEY, epoch, frame) for frame in (0, 1, 99)]
+        memory.fetch(handles[:2])
+        with pytest.raises(NotFound) as caught:
+            memory.fetch(handles)
+        assert caught.value.field.startswith("handles[2]")
+        with pytest.raises(NotFound) as caught:
+            memory.fetch([handles[0], handles[1]], parts=["preview"])
+        assert caught.value.field.startswith(("handles[0]", "parts"))
+
+    def test_frames_that_another_client_took_back_are_gone(
+        self, memory: MemoryClient, served: tuple[Backend, str]
+    ) -> None:
+        epoch = self.fill(memory)
+        handles = [Handle(KEY, epoch, frame) for frame in range(12)]
+        memory.fetch(handles)
+        with MemoryClient(served[1]) as other:
+            other.truncate_video(KEY, 6)
+            other.append(KEY, replace(block(100, 6), start=6))
+        with pytest.raises(NotFound):
+            memory.fetch([handles[8]])
+        assert memory.fetch([handles[5]])[0].parts["latent"] == latents(5, 1)[0]
+        hits = memory.advance(KEY, block(12), Query(12, Span(0, 12)), known=handles)
+        assert {frame.handle.frame for frame in hits.frames} == set(range(6, 12))
+        for frame in hits.frames:
+            assert frame.parts["latent"] == latents(94 + frame.handle.frame, 1)[0]
+
+    def test_frames_of_a_video_that_another_client_dropped_are_gone(
+        self, memory: MemoryClient, served: tuple[Backend, str]
+    ) -> None:
+        epoch = self.fill(memory)
+        handle = Handle(KEY, epoch, 3)
+        memory.fetch([handle])
+        with MemoryClient(served[1]) as other:
+            other.drop_video(KEY)
+        with pytest.raises(NotFound) as caught:
+            memory.fetch([handle])
+        assert caught.value.field.startswith("handles[0]")
+
+    def test_a_damaged_payload_is_not_kept(self, memory: MemoryClient, backend: Backend) -> None:
+        epoch = self.fill(memory)
+
+        def damage(name: str, answer: Any, _context: grpc.ServicerContext) -> Iterator[Any]:
+            if name != "Fetch":
+                return answer
+            return map(self.damaged, answer)
+
+        backend.after = damage
+        for _ in range(2):
+            with pytest.raises(DataLoss):
+                memory.fetch([Handle(KEY, epoch, 0)])
+        backend.after = lambda _name, answer, _context: answer
+        assert memory.fetch([Handle(KEY, epoch, 0)])[0].parts["latent"] == latents(0, 1)[0]
+
+    @staticmethod
+    def damaged(answer: bytes) -> bytes:
+        message = pb.FetchResponse.FromString(answer)
+        message.frame.payloads[0].crc32c ^= 1
+        return message.SerializeToString()
+
+
+class TestToken:
+    @pytest.mark.parametrize("address", ["10.1.2.3:50051", "memory.example:50051", "[2001:db8::1]:1"])
+    def test_it_does_not_leave_the_machine_in_clear(self, address: str) -> None:
+        with pytest.raises(InvalidArgument) as caught:
+            MemoryClient(address, token="rvr_a_b")
+        assert caught.value.field == "token"
+        MemoryClient(address, token="rvr_a_b", insecure_token=True).close()
+
+    @pytest.mark.parametrize("address", ["127.0.0.1:1", "localhost:1", "[::1]:1", "unix:/nowhere"])
+    def test_it_may_stay_on_it(self, address: str) -> None:
+        MemoryClient(address, token="rvr_a_b").close()
+
+    @pytest.mark.parametrize("token", ["", "a\nb", " a", "\u00e9"])
+    def test_what_no_header_carries_is_refused(self, token: str) -> None:
+        with pytest.raises(InvalidArgument) as caught:
+            MemoryClient("127.0.0.1:1", token=token)
+        assert caught.value.field == "token"
 
 
 class TestEnd:

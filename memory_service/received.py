@@ -48,7 +48,7 @@ class Received:
             os.close(fd)
         with _sound():
             self._replay()
-        check_spec(self.spec, self._limits)
+            check_spec(self.spec, self._limits)
         return self
 
     def __exit__(
@@ -74,7 +74,7 @@ class Received:
         for kept in self._frames.blocks:
             with _sound():
                 block = block_again(kept, self._key, _FIELD)
-            check_block(block, self.spec, self._limits)
+                check_block(block, self.spec, self._limits)
             yield block
 
     def retrievals(self) -> Iterator[Retrieval]:
@@ -83,6 +83,7 @@ class Received:
             if record.prefix.kind == Kind.RETRIEVAL:
                 with _sound():
                     retrieval = unpack_retrieval(self._key, record)
+                    _require(_is_retrieval(retrieval), record, "an entry of the retrieval log")
                 yield retrieval
 
     def _scanned(self, source: FileSource) -> Scan:
@@ -129,6 +130,20 @@ def _require(holds: bool, record: Record, expected: str) -> None:
             field=_FIELD,
             expected=expected,
         )
+
+
+def _is_retrieval(entry: Retrieval) -> bool:
+    """Whether all values of an entry have their types."""
+    asked = () if entry.query_frame is None else (entry.query_frame,)
+    whole = (entry.epoch, entry.length, entry.k, entry.search_us, entry.unix_ms, entry.num_candidates)
+    frames = (*entry.frames, *entry.runner_up_frames, *asked, entry.eligible.start, entry.eligible.stop)
+    scores = (*entry.scores, *entry.runner_up_scores)
+    names = (entry.policy, *(name for key in entry.videos for name in (key.pool, key.video)))
+    return (
+        all(type(value) is int and 0 <= value < 1 << 63 for value in (*whole, *frames))
+        and all(type(score) is float for score in scores)
+        and all(type(name) is str for name in names)
+    )
 
 
 @contextmanager

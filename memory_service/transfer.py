@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from memory_service.epochs import new_epoch
@@ -11,6 +12,7 @@ from memory_service.limits import Limits
 from memory_service.quota import Ledger
 from memory_service.received import Received
 from memory_service.rewriting import Rewriting, block_again, in_chunks
+from memory_service.store.failures import storage_error
 from memory_service.store.files import FileStore
 from memory_service.types import Buffer, EventKind, VideoInfo, VideoKey, VideoSpec, VideoState
 from memory_service.videos import Videos
@@ -56,18 +58,22 @@ class Transfer:
         """Write what comes to a file; its bytes are booked while they come, so that no quota is overrun."""
         booked = 0
         try:
-            with sent.open("xb") as file:
+            with _disk():
+                file = sent.open("xb")
+            with file:
                 for chunk in reel:
                     size = memoryview(chunk).nbytes
                     self._ledger.book(key.pool, size)
                     booked += size
-                    file.write(chunk)
+                    with _disk():
+                        file.write(chunk)
+                        file.flush()
         finally:
             self._ledger.correct(key.pool, -booked)
 
     def _rewrite(self, key: VideoKey, sent: Path, rewritten: Path, expected: VideoSpec | None) -> int:
         """Verify what came and write it as a reel of its own, durably; its size in bytes."""
-        with Received(sent, key, self._limits) as received:
+        with _disk(), Received(sent, key, self._limits) as received:
             if expected is not None:
                 received.check_expected(expected)
             state = VideoState(new_epoch(), 0, 0)
@@ -79,6 +85,15 @@ class Transfer:
                 file.flush()
                 os.fdatasync(file.fileno())
         return writing.end
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """What the operating system says of our own files is said of the memory, not of the sender's reel."""
+    try:
+        yield
+    except OSError as exc:
+        raise storage_error("the reel that is imported cannot be kept", exc) from exc
 
 
 def _exists(key: VideoKey) -> AlreadyExists:

@@ -88,6 +88,12 @@ class Place:
         engine.create_video(VIDEO, SPEC)
         engine.append(VIDEO, block(0))
 
+    @property
+    def videos(self) -> list[tuple[VideoKey, int, int, bool]]:
+        """What is in MINE."""
+        found = self.server.engine.list_videos(MINE)
+        return [(info.key, info.state.epoch, info.state.length, info.sealed) for info in found]
+
     def requests(self, method: str) -> list[Any]:
         """A call about pool MINE that succeeds for whoever may make it."""
         epoch = self.server.engine.get_video(VIDEO).state.epoch
@@ -167,7 +173,7 @@ def test_every_rpc_has_a_rule_and_a_row() -> None:
 @pytest.mark.parametrize("method", sorted(NEEDS))
 def test_who_may_do_what(place: Place, method: str, caller: str) -> None:
     place.prepare()
-    before = place.server.engine.list_videos(MINE)
+    before = place.videos
     error = place.refusal(method, caller)
     rights = CALLERS[caller]
     missing = [right for right in NEEDS[method] if right not in (rights or ())]
@@ -181,7 +187,7 @@ def test_who_may_do_what(place: Place, method: str, caller: str) -> None:
     else:
         assert error is None
         return
-    assert place.server.engine.list_videos(MINE) == before, "a refused call changed something"
+    assert place.videos == before, "a refused call changed something"
 
 
 def test_local_files_are_for_admins_of_everything(place: Place) -> None:

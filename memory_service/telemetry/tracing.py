@@ -4,6 +4,7 @@ A span of each call, named after its method, continues the caller's trace where 
 W3C `traceparent`. Attributes say which pool, how many frames came, how many hits went, which error it was.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +19,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 import memory_service
 from memory_service.errors import ServiceError
+from memory_service.framing import split
 from memory_service.status import CODES, reason
+from memory_service.v1 import memory_pb2 as pb
 
 Handler = Any
 """A grpc.RpcMethodHandler, whose stubs make every member optional."""
@@ -70,7 +73,10 @@ class TracingInterceptor(grpc.ServerInterceptor):
             behaviour = handler.stream_unary if requests else handler.unary_unary
             with self._span(method, context) as span:
                 response = behaviour(_seen(request, span, many=requests), context)
-                _note_response(span, response)
+                if isinstance(response, bytes):
+                    _note_encoded(span, method, response)
+                else:
+                    _note_response(span, response)
                 return response
 
         def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
@@ -165,10 +171,19 @@ def _note_response(span: Span, response: Any) -> None:
         hits = [hit for found in response.results for hit in found.hits]
     if hits is not None:
         span.set_attribute("reverie.hits", len(hits))
-    if hasattr(response, "frames"):
-        span.set_attribute("reverie.frames_sent", len(response.frames))
     if getattr(response, "duplicate", False):
         span.set_attribute("reverie.duplicate", True)
+
+
+def _note_encoded(span: Span, method: str, response: bytes) -> None:
+    """The answer to Advance comes encoded, put together around its payloads."""
+    if method != "Advance":
+        return
+    fields = pb.AdvanceResponse.DESCRIPTOR.fields_by_name
+    hits, frames = fields["hits"].number, fields["frames"].number
+    _, taken = split(memoryview(response), frozenset((hits, frames)))
+    counts = Counter(number for number, _ in taken)
+    span.set_attributes({"reverie.hits": counts[hits], "reverie.frames_sent": counts[frames]})
 
 
 def _note_error(span: Span, error: ServiceError) -> None:

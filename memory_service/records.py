@@ -193,7 +193,13 @@ def pack_truncation(epoch: int, length: int) -> dict[str, Any]:
 
 
 def pack_retrieval(retrieval: Retrieval) -> dict[str, Any]:
-    """Header of a retrieval record; the video is known from the reel."""
+    """Header of a retrieval record; the video is known from the reel. What is empty is left out."""
+    extras = {
+        "num_candidates": retrieval.num_candidates,
+        "runner_up_frames": list(retrieval.runner_up_frames),
+        "runner_up_scores": list(retrieval.runner_up_scores),
+        "videos": [[key.pool, key.video] for key in retrieval.videos],
+    }
     return {
         "epoch": retrieval.epoch,
         "length": retrieval.length,
@@ -205,10 +211,7 @@ def pack_retrieval(retrieval: Retrieval) -> dict[str, Any]:
         "scores": list(retrieval.scores),
         "search_us": retrieval.search_us,
         "unix_ms": retrieval.unix_ms,
-        "num_candidates": retrieval.num_candidates,
-        "runner_up_frames": list(retrieval.runner_up_frames),
-        "runner_up_scores": list(retrieval.runner_up_scores),
-        "videos": [[key.pool, key.video] for key in retrieval.videos],
+        **{name: value for name, value in extras.items() if value},
     }
 
 

@@ -6,7 +6,7 @@ from memory_service import wire
 from memory_service.errors import AlreadyExists, ServiceError
 from memory_service.remote.pools import gone
 from memory_service.remote.reels import receive_reel, send_reel
-from memory_service.remote.verbs import Verbs
+from memory_service.remote.verbs import Verbs, rows_wanted
 from memory_service.types import Buffer, Parent, VideoInfo, VideoKey, VideoSpec
 from memory_service.v1 import memory_pb2 as pb
 
@@ -32,14 +32,13 @@ class VideoVerbs(Verbs):
         """The first `limit` (None: all) videos of a pool whose names come after `after`, by name."""
         request = wire.fill(pb.ListVideosRequest(), pool=pool, page_token=after)
         videos: list[VideoInfo] = []
-        while limit is None or len(videos) < limit:
-            wire.fill(request, page_size=None if limit is None else min(limit - len(videos), 1 << 30))
+        while True:
+            wire.fill(request, page_size=rows_wanted(limit, len(videos)))
             response = self._call(self._stub.ListVideos, request)
             videos += map(wire.video_from_proto, response.videos)
             request.page_token = response.next_page_token
-            if not request.page_token:
-                break
-        return videos
+            if not request.page_token or (limit is not None and len(videos) >= limit):
+                return videos[:limit]
 
     def drop_video(self, key: VideoKey) -> None:
         """Forget a video and all its frames. Raises NotFound."""

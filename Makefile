@@ -7,6 +7,8 @@ SERVICE ?= service
 OUT ?= out/demo
 DATA ?= out/memory
 ADDRESS ?= 127.0.0.1:50051
+SOAK_MINUTES ?= 3
+SOAK_SEED ?=
 
 BIN := .venv/bin
 USER_STAMP := .venv/.user-$(SERVICE)
@@ -18,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PROTO := protos/memory_service/v1/memory.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-slow test-gpu check format protos bench bench-peers bench-smoke \
+.PHONY: help setup setup-dev demo test test-slow test-gpu soak check format protos bench bench-peers bench-smoke \
 	serve toy clean
 
 help:  ## List the targets
@@ -65,6 +67,9 @@ test-slow: setup-dev  ## Run all tests, the long ones too
 
 test-gpu: setup-dev  ## Run the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+soak: setup-dev  ## Generators against a server that is killed at random, for SOAK_MINUTES (3); SOAK_SEED repeats one
+	PYTHONPATH=tests $(BIN)/python tests/soak --minutes $(SOAK_MINUTES) $(if $(SOAK_SEED),--seed $(SOAK_SEED))
 
 check: setup-dev  ## Lint, format check, strict types, and that generated code is current
 	$(BIN)/ruff check .

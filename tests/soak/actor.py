@@ -1,0 +1,279 @@
+"""One generator of videos in the soak: knows what it wrote, repeats what has no answer, checks the rest."""
+
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from itertools import count
+from threading import Event
+from typing import TypeVar
+
+import pytest
+from history import Content, History, block_of, check_frames, check_search, check_state
+from samples import ALL, SPEC
+
+from memory_service.client import MemoryClient
+from memory_service.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    Fenced,
+    InvalidArgument,
+    NotFound,
+    OutOfOrder,
+    Overloaded,
+    Sealed,
+    ServiceError,
+    Unavailable,
+)
+from memory_service.types import Handle, Query, VideoKey
+
+LONGEST_OUTAGE_S = 120.0
+MOST_VIDEOS = 6
+MOST_FRAMES = 600
+
+Answer = TypeVar("Answer")
+
+
+class Actor:
+    """Runs until `stop`; `histories` is then all that its videos must hold."""
+
+    def __init__(self, name: str, address: str, seed: int, stop: Event) -> None:
+        self.name = name
+        self.histories: dict[VideoKey, History] = {}
+        self.counts: Counter[str] = Counter()
+        self.failure: BaseException | None = None
+        self._address = address
+        self._rng = random.Random(seed)
+        self._stop = stop
+        self._numbers = count(seed % 1000 * 1_000_000)
+        self._memory = MemoryClient(address, timeout_s=30)
+
+    def run(self) -> None:
+        """Thread body."""
+        verbs: list[tuple[int, Callable[[], None]]] = [
+            (40, self._append),
+            (15, self._advance),
+            (15, self._search),
+            (12, self._fetch),
+            (4, self._state),
+            (4, self._be_refused),
+            (3, self._again),
+            (2, self._truncate),
+            (2, self._fork),
+            (1, self._seal),
+            (2, self._drop),
+            (2, self._transfer),
+            (1, self._reconnect),
+            (1, self._create),
+        ]
+        weights, methods = zip(*verbs, strict=True)
+        try:
+            self._create()
+            while not self._stop.is_set():
+                (verb,) = self._rng.choices(methods, weights)
+                verb()
+                self.counts[verb.__name__.strip("_")] += 1
+        except BaseException as exc:
+            self.failure = exc
+            self._stop.set()
+        finally:
+            with contextlib.suppress(ServiceError):
+                self._memory.close()
+
+    def _surely(
+        self,
+        call: Callable[[], Answer],
+        *,
+        after_all: type[ServiceError] | tuple[type[ServiceError], ...] = (),
+    ) -> Answer | None:
+        """The answer of `call`, repeated while none comes: its outcome is open until then.
+
+        `after_all` is what a repetition meets where the call had taken effect; None is returned for it.
+        """
+        began, repeated = time.monotonic(), False
+        while True:
+            try:
+                return call()
+            except (Unavailable, DeadlineExceeded, Overloaded):
+                self.counts["unanswered"] += 1
+                repeated = True
+                if time.monotonic() - began > LONGEST_OUTAGE_S:
+                    raise
+                time.sleep(0.05)
+            except after_all:
+                if not repeated:
+                    raise
+                return None
+
+    def _pick(self, *, open_only: bool = False) -> History:
+        """One of the videos; a new one where none fits."""
+        fitting = [h for h in self.histories.values() if not (open_only and h.sealed)]
+        if not fitting:
+            self._create()
+            return self._pick(open_only=open_only)
+        return self._rng.choice(fitting)
+
+    def _new_key(self) -> VideoKey:
+        return VideoKey(
+            self._rng.choice(["shared", f"pool-{self.name}"]), f"{self.name}-{next(self._numbers)}"
+        )
+
+    def _create(self) -> None:
+        key = self._new_key()
+        info = self._surely(lambda: self._memory.create_video(key, SPEC))
+        assert info is not None
+        assert info.state.length == 0
+        self.histories[key] = History(key, info.state.epoch)
+        while len(self.histories) > MOST_VIDEOS:
+            self._drop()
+
+    def _append(self) -> None:
+        history = self._pick(open_only=True)
+        number, n = next(self._numbers), self._rng.randint(1, 5)
+        block, sync = history.block(number, n), self._rng.random() < 0.1
+        epoch = self._rng.choice([None, history.epoch])
+        answer = self._surely(lambda: self._memory.append(history.key, block, epoch=epoch, sync=sync))
+        assert answer is not None
+        history.took(number, n)
+        assert (answer.state.length, answer.state.epoch) == (len(history.frames), history.epoch)
+        assert not sync or answer.state.durable == answer.state.length
+        if len(history.frames) > MOST_FRAMES:
+            self._truncate_to(history, self._rng.choice([0, history.stops[2]]))
+
+    def _advance(self) -> None:
+        history = self._pick(open_only=True)
+        number, n = next(self._numbers), self._rng.randint(1, 5)
+        block = history.block(number, n)
+        answer = self._surely(lambda: self._memory.advance(history.key, block, Query(4, ALL)))
+        assert answer is not None
+        history.took(number, n)
+        assert answer.appended.state.length == len(history.frames)
+        assert answer.hits[0].handle == history.handle(len(history.frames) - 1), (
+            "the query is nearest to itself"
+        )
+        for frame in answer.frames:
+            assert bytes(frame.parts["latent"]) == history.frames[frame.handle.frame].content.latent()
+
+    def _search(self) -> None:
+        history = self._pick()
+        self._surely(lambda: check_search(self._memory, history, self._rng))
+
+    def _fetch(self) -> None:
+        history = self._pick()
+        if history.frames:
+            frames = self._rng.choices(range(len(history.frames)), k=8)
+            self._surely(lambda: check_frames(self._memory, history, frames))
+
+    def _state(self) -> None:
+        history = self._pick()
+        info = self._surely(lambda: self._memory.get_video(history.key))
+        assert info is not None
+        check_state(info, history)
+        listed = self._surely(lambda: self._memory.list_videos(history.key.pool))
+        assert listed is not None
+        mine = {found.key for found in listed if found.key.video.startswith(f"{self.name}-")}
+        assert mine == {key for key in self.histories if key.pool == history.key.pool}
+
+    def _again(self) -> None:
+        history = self._pick()
+        block = history.last_block()
+        if block is not None:
+            answer = self._surely(lambda: self._memory.append(history.key, block))
+            assert answer is not None
+            assert answer.duplicate
+            assert answer.state.length == len(history.frames)
+
+    def _be_refused(self) -> None:
+        """What must fail does, and changes nothing: the next check would see it."""
+        history = self._pick()
+        key, length = history.key, len(history.frames)
+        fits = block_of(length, [Content(next(self._numbers), length)])
+        gap = block_of(length + 1, [Content(next(self._numbers), length + 1)])
+        refused: list[tuple[type[ServiceError], Callable[[], object]]] = [
+            (NotFound, lambda: self._memory.fetch([Handle(key, history.epoch ^ 1, 0)])),
+            (NotFound, lambda: self._memory.fetch([Handle(key, history.epoch, length)])),
+        ]
+        if history.sealed:
+            refused.append((Sealed, lambda: self._memory.append(key, fits)))
+            refused.append((Sealed, lambda: self._memory.truncate_video(key, 0, epoch=history.epoch)))
+        else:
+            refused.append((OutOfOrder, lambda: self._memory.append(key, gap)))
+            refused.append((Fenced, lambda: self._memory.append(key, fits, epoch=history.epoch ^ 1)))
+        if length:
+            other = block_of(length - 1, [Content(next(self._numbers), length - 1)])
+            refused.append((AlreadyExists, lambda: self._memory.append(key, other)))
+        middles = set(range(1, length)) - set(history.stops)
+        if middles:
+            middle = self._rng.choice(sorted(middles))
+            new = self._new_key()
+            refused.append((InvalidArgument, lambda: self._memory.fork_video(key, new, length=middle)))
+        error, call = self._rng.choice(refused)
+        with pytest.raises(error):
+            self._surely(call)
+
+    def _truncate(self) -> None:
+        history = self._pick(open_only=True)
+        self._truncate_to(history, self._rng.randint(len(history.frames) // 2, len(history.frames)))
+
+    def _truncate_to(self, history: History, length: int) -> None:
+        info = self._surely(lambda: self._memory.truncate_video(history.key, length, epoch=history.epoch))
+        assert info is not None
+        assert info.state.epoch != history.epoch
+        assert info.state.length == info.state.durable == length
+        gone = [history.handle(frame) for frame in range(length, len(history.frames))]
+        history.cut(length, info.state.epoch)
+        if gone:
+            with pytest.raises(NotFound):
+                self._surely(lambda: self._memory.fetch([self._rng.choice(gone)]))
+
+    def _fork(self) -> None:
+        parent, key = self._pick(), self._new_key()
+        length = self._rng.choice([0, *parent.stops])
+        info = self._surely(
+            lambda: self._memory.fork_video(parent.key, key, length=length, epoch=parent.epoch)
+        )
+        assert info is not None
+        self.histories[key] = parent.copy(key, info.state.epoch, length)
+        check_state(info, self.histories[key])
+        if self._rng.random() < 0.3:
+            self._drop_one(parent)
+        while len(self.histories) > MOST_VIDEOS:
+            self._drop()
+
+    def _seal(self) -> None:
+        history = self._pick()
+        info = self._surely(lambda: self._memory.seal_video(history.key))
+        assert info is not None
+        history.sealed = True
+        check_state(info, history)
+
+    def _drop(self) -> None:
+        self._drop_one(self._pick())
+
+    def _drop_one(self, history: History) -> None:
+        self._surely(lambda: self._memory.drop_video(history.key), after_all=NotFound)
+        del self.histories[history.key]
+
+    def _transfer(self) -> None:
+        """Export, and import under another name."""
+        history, key = self._pick(), self._new_key()
+        reel = self._surely(lambda: b"".join(self._memory.export_video(history.key)))
+        assert reel is not None
+        pieces = [reel[at : at + 10_000] for at in range(0, len(reel), 10_000)]
+        info = self._surely(lambda: self._memory.import_video(key, pieces), after_all=AlreadyExists)
+        info = info or self._surely(lambda: self._memory.get_video(key))
+        assert info is not None
+        new = history.copy(key, info.state.epoch, len(history.frames))
+        new.sealed = history.sealed
+        self.histories[key] = new
+        check_state(info, new)
+        while len(self.histories) > MOST_VIDEOS:
+            self._drop()
+
+    def _reconnect(self) -> None:
+        """Another client, more or less patient."""
+        with contextlib.suppress(ServiceError):
+            self._memory.close()
+        timeout_s = self._rng.choice([0.3, 1.0, 30.0])
+        self._memory = MemoryClient(self._address, timeout_s=timeout_s)

@@ -357,7 +357,7 @@ def test_the_server_itself(stub: Any) -> None:
     assert min(info.max_message_bytes, info.max_k, info.max_queries, info.max_hits) > 0
     assert not info.local_path
     code, reason, _ = refused(lambda: stub.OpenLocal(pb.OpenLocalRequest(staging_bytes=1 << 20)))
-    assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT")
 
 
 def test_no_rpc_is_left_out() -> None:

@@ -29,6 +29,9 @@ MAX_POOLS = 200
 OTHER_POOLS = "_other"
 """No pool can have this name."""
 
+_REFUSALS = ("OVERLOADED", "UNAUTHENTICATED", "UNAVAILABLE")
+"""Reasons that are there from the start: a rate needs a zero to begin with."""
+
 _RECENT = 32
 """Retrievals whose redundancy is looked at."""
 
@@ -199,7 +202,7 @@ def _load(load: Load) -> Iterator[Metric]:
     refused = CounterMetricFamily(
         f"{PREFIX}refused_calls", "Calls refused before they got a thread, by reason", labels=["reason"]
     )
-    for reason, count in load.refused.items():
+    for reason, count in {**dict.fromkeys(_REFUSALS, 0), **load.refused}.items():
         refused.add_metric([reason], count)
     yield refused
 

@@ -20,6 +20,7 @@ from memory_service.limits import Limits
 from memory_service.pools import Pools, check_pool_spec
 from memory_service.quota import Ledger
 from memory_service.shares import Shares
+from memory_service.slots import Slots
 from memory_service.store.commit import GroupCommit
 from memory_service.store.files import FileStore
 from memory_service.store.pool_files import PoolFiles
@@ -116,7 +117,7 @@ class MemoryEngine:
             store,
             self._index,
             self._commit,
-            hot=self._hot,
+            slots=Slots(self._hot),
             ledger=self._ledger,
             shares=self._shares,
             expiry=self._expiry,
@@ -146,7 +147,7 @@ class MemoryEngine:
     def open_read_only(cls, data_dir: str | PathLike[str], *, index: str = "flat") -> Self:
         """Open a directory for inspection: takes no lock and changes nothing, logs no retrieval.
 
-        A video is seen as it was when first asked for. Verbs that write raise Unavailable.
+        A video is seen as it is when it is asked for. Verbs that write raise Unavailable.
         """
         return cls(data_dir, index=index, read_only=True)
 

@@ -19,8 +19,8 @@ _LONGEST_TICK_S = 2.0
 
 @dataclass(slots=True)
 class _Pool:
-    """`touched` has when each video was last named, the longest ago first; all others were at `since`, which is
-    None once there are no others."""
+    """`touched` has when each video was last named, the longest ago first; all others were at `since`, None
+    once there are no others."""
 
     ttl_s: float
     since: float | None
@@ -56,6 +56,7 @@ class Expiry:
 
     def start(self) -> None:
         """Expire from now on."""
+        self._last_tick = self._clock()
         self._thread.start()
 
     @property

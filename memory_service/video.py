@@ -223,6 +223,11 @@ class Video:
             return self._history.frames.embeddings(frames)
 
     @property
+    def outdated(self) -> bool:
+        """Whether somebody else has written to the reel or replaced it since it was opened."""
+        return self._reel.outdated
+
+    @property
     def failed(self) -> bool:
         """Whether the reel refuses appends because an earlier write or commit of it failed."""
         return self._reel.failure is not None

@@ -1,18 +1,17 @@
 """The videos of one memory: opened on first use, one at a time each, closed together."""
 
 import logging
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from itertools import islice
 
-from memory_service.errors import DataLoss, Fenced, NotFound, ServiceError, Unavailable
+from memory_service.errors import Fenced, NotFound, ServiceError, Unavailable
 from memory_service.events import Events
 from memory_service.expiry import Expiry
-from memory_service.hot import HotSet
 from memory_service.index.base import Index
+from memory_service.listing import Listing
 from memory_service.quota import Account, Ledger
 from memory_service.shares import SharedReel, Shares
+from memory_service.slots import Slot, Slots
 from memory_service.store.commit import GroupCommit
 from memory_service.store.files import FileStore
 from memory_service.store.scan import Recovery
@@ -22,23 +21,10 @@ from memory_service.video import Video
 _log = logging.getLogger(__name__)
 
 
-class _Slot:
-    """The place of one video; its lock serialises opening, creating, dropping and cooling.
-
-    `users` are inside a verb of the video; `account` has its bytes while it is open.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.video: Video | None = None
-        self.account: Account | None = None
-        self.users = 0
-
-
 class Videos:
     """Open and cold videos of one store. Safe for threads; opening one video does not hold up another.
 
-    How many stay open, and which is closed for the next, `hot` says. Every byte and video is booked in
+    How many stay open, and which is closed for the next, `slots` knows. Every byte and video is booked in
     `ledger`, and what happens to a video is published in `events`.
     """
 
@@ -48,7 +34,7 @@ class Videos:
         index: Index,
         commit: GroupCommit | None,
         *,
-        hot: HotSet,
+        slots: Slots,
         ledger: Ledger,
         shares: Shares,
         expiry: Expiry,
@@ -59,18 +45,14 @@ class Videos:
         self._store = store
         self._index = index
         self._commit = commit
-        self._hot = hot
         self._ledger = ledger
         self._shares = shares
         self._expiry = expiry
         self._events = events
         self._entered = entered
-        self._slots: dict[VideoKey, _Slot] = {}
-        self._lock = threading.Lock()
-        self._closed = False
+        self._slots = slots
         self.recoveries: list[Recovery] = []
-        self.opened = 0
-        self.cooled = 0
+        self._listing = Listing(slots, store, ledger, self.recoveries, read_only=commit is None)
 
     @contextmanager
     def use(self, key: VideoKey) -> Iterator[Video]:
@@ -86,7 +68,9 @@ class Videos:
                 self._events.publish(EventKind.FENCED, key, video.info().state)
             raise
         finally:
-            self._unpin(key, slot, video)
+            self._expiry.touch(key)
+            self._slots.unpin(key, slot, video)
+            self._cool(keep=key)
 
     def get_or_make(
         self,
@@ -102,7 +86,7 @@ class Videos:
         that is not there is made. Returns the video and whether it is new. Raises Exhausted and what `make`
         raises: there is no video then.
         """
-        with self._entered(key.pool), self._slot(key) as slot:
+        with self._entered(key.pool), self._slots.locked(key) as slot:
             try:
                 video, new = self._opened(key, slot), False
             except NotFound:
@@ -128,8 +112,9 @@ class Videos:
 
     def drop(self, key: VideoKey) -> None:
         """Forget a video, readable or not. Raises NotFound, Unavailable."""
-        with self._slot(key) as slot:
-            self._drop(key, slot, EventKind.DROPPED)
+        with self._slots.locked(key) as slot:
+            self._drop(key, slot, slot.video, EventKind.DROPPED)
+            self._slots.clear(key, slot)
 
     def drop_all(self, pool: str) -> None:
         """Forget all videos of a pool, readable or not. Raises Unavailable."""
@@ -143,10 +128,19 @@ class Videos:
         Raises Unavailable.
         """
         try:
-            with self._slot(key) as slot:
-                if slot.users or not due():
+            with self._slots.locked(key) as slot:
+                was_open = slot.video is not None
+                video = self._slots.empty(key, slot)
+                if was_open and video is None:
                     return False
-                self._drop(key, slot, EventKind.EXPIRED)
+                try:
+                    if not due():
+                        return False
+                    self._drop(key, slot, video, EventKind.EXPIRED)
+                    video = None
+                finally:
+                    if video is not None:
+                        self._slots.put_back(key, slot, video, closable=not video.failed)
         except NotFound:
             return True
         _log.warning("video expired pool=%s video=%s", key.pool, key.video)
@@ -154,7 +148,7 @@ class Videos:
 
     def touch(self, key: VideoKey) -> bool:
         """Keep a video alive, cold or not. Returns whether it is there."""
-        with self._slot(key) as slot:
+        with self._slots.locked(key) as slot:
             try:
                 if slot.video is None:
                     self._store.stat(key)
@@ -164,13 +158,8 @@ class Videos:
             return True
 
     def list(self, pool: str, after: str, limit: int | None) -> Sequence[VideoInfo]:
-        """Videos of a pool by name; what cannot be read is logged and left out.
-
-        Cold ones stay cold, but for those that a crash left with frames to be made durable.
-        """
-        self.check_open()
-        found = (info for key in self._store.keys(pool, after) if (info := self._glance(key)) is not None)
-        return list(islice(found, limit))
+        """The first `limit` videos of a pool behind `after`, by name; see `Listing`."""
+        return self._listing.page(pool, after, limit)
 
     def keys(self, pool: str) -> Sequence[VideoKey]:
         """All videos of a pool by name, readable or not."""
@@ -179,22 +168,24 @@ class Videos:
 
     def open_videos(self) -> Sequence[Video]:
         """Those that are open at this moment. It uses none of them: they cool and expire as if not seen."""
-        with self._lock:
-            return [slot.video for slot in self._slots.values() if slot.video is not None]
+        return self._slots.open_videos()
+
+    @property
+    def opened(self) -> int:
+        """Videos opened so far, the new ones too."""
+        return self._slots.opened
+
+    @property
+    def cooled(self) -> int:
+        """Videos closed so far to make room."""
+        return self._slots.cooled
 
     def close(self) -> None:
         """Close all; every verb raises Unavailable from now on. Raises what closing a video raises."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            slots, self._slots = self._slots, {}
         failures: list[ServiceError] = []
-        for key, slot in slots.items():
+        for slot in self._slots.close().values():
             with slot.lock:
-                with self._lock:
-                    video, slot.video = slot.video, None
-                    self._hot.close(key)
+                video, slot.video = slot.video, None
                 try:
                     if video is not None:
                         video.close()
@@ -208,128 +199,91 @@ class Videos:
 
     def check_open(self) -> None:
         """Raises Unavailable once the memory is closed."""
-        if self._closed:
-            raise Unavailable("the memory is closed")
+        self._slots.check_open()
 
-    @contextmanager
-    def _slot(self, key: VideoKey) -> Iterator[_Slot]:
-        """The locked slot of a video; it is forgotten again when it is left without a video."""
-        while True:
-            with self._lock:
-                self.check_open()
-                slot = self._slots.setdefault(key, _Slot())
-            with slot.lock:
-                if self._slots.get(key) is not slot:
-                    continue
-                try:
-                    yield slot
-                finally:
-                    if slot.video is None:
-                        with self._lock:
-                            self._slots.pop(key, None)
-                return
-
-    def _pinned(self, key: VideoKey) -> tuple[_Slot, Video]:
+    def _pinned(self, key: VideoKey) -> tuple[Slot, Video]:
         """The slot, counting one more user, and its video."""
-        with self._lock:
-            slot = self._slots.get(key)
-            if slot is not None and slot.video is not None:
-                slot.users += 1
-                self._hot.use(key)
-                return slot, slot.video
-        with self._slot(key) as slot:
-            video = self._opened(key, slot)
-            with self._lock:
-                slot.users += 1
-                self._hot.use(key)
+        pinned = self._slots.pin(key)
+        if pinned is not None and (self._commit is not None or not pinned[1].outdated):
+            return pinned
+        if pinned is not None:
+            self._slots.unpin(key, *pinned)
+        with self._slots.locked(key) as slot:
+            if self._commit is None and slot.video is not None:
+                self._close_idle(key, slot)
+            self._opened(key, slot)
+            pinned = self._slots.pin(key)
         self._cool()
-        return slot, video
-
-    def _unpin(self, key: VideoKey, slot: _Slot, video: Video) -> None:
-        """One user less; a video that has grown past its pool's share closes others."""
-        self._expiry.touch(key)
-        with self._lock:
-            slot.users -= 1
-            if slot.users or slot.video is not video:
-                return
-            self._hot.rest(key, video.memory_bytes, closable=not video.failed)
-        self._cool(keep=key)
+        if pinned is None:
+            raise Unavailable("the memory is closing")
+        return pinned
 
     def _cool(self, keep: VideoKey | None = None) -> None:
         """Close idle videos until the budgets are kept, or nothing but `keep` and videos in use is left."""
-        while True:
-            with self._lock:
-                key = self._hot.next_to_close(keep)
-            if key is None:
-                return
+        while (key := self._slots.next_to_close(keep)) is not None:
             try:
-                with self._slot(key) as slot:
+                with self._slots.locked(key) as slot:
                     self._close_idle(key, slot)
             except Unavailable:
                 return  # the memory is closing, and closes them all
 
-    def _close_idle(self, key: VideoKey, slot: _Slot) -> None:
+    def _close_idle(self, key: VideoKey, slot: Slot) -> None:
         """Close a video unless it is in use again, or its last frames cannot be made durable."""
-        with self._lock:
-            video = slot.video
-            if video is None or slot.users:
-                self._hot.use(key)
-                return
-            slot.video = None
+        video = self._slots.empty(key, slot)
+        if video is None:
+            return
         try:
             video.commit()
         except ServiceError as exc:
             _log.error("video kept open pool=%s video=%s reason=%s", key.pool, key.video, exc)
-            with self._lock:
-                slot.video = video
-                self._hot.rest(key, video.memory_bytes, closable=False)
+            self._slots.put_back(key, slot, video, closable=False)
             return
         try:
             video.close()
         except ServiceError as exc:  # everything in it is durable: only space was not given back
             _log.error("video closed badly pool=%s video=%s reason=%s", key.pool, key.video, exc)
-        with self._lock:
-            self.cooled += 1
-            self._hot.close(key)
+        self._slots.cooled += 1
         self._settle_account(key, slot)
 
-    def _opened(self, key: VideoKey, slot: _Slot, num_bytes: int | None = None) -> Video:
+    def _opened(self, key: VideoKey, slot: Slot, num_bytes: int | None = None) -> Video:
         """The video of a slot, opened if it was cold; `num_bytes` are booked for it, None: its size."""
         if slot.video is None:
             if num_bytes is None:
                 num_bytes = self._store.stat(key).st_size
             slot.account = Account(self._ledger, key.pool, num_bytes)
             try:
-                reel, found = self._store.open(key, slot.account)
-            except ServiceError:
+                video = self._open(key, slot.account)
+            except BaseException:
+                self._index.drop(key)
                 self._settle_account(key, slot)
                 raise
-            if found.recovery is not None:
-                self.recoveries.append(found.recovery)
-            mark = None if self._commit is None else self._commit.mark
-            bases = self._store.bases(key, found)
-            video = Video(reel, found, self._index, mark, self._events, bases)
-            with self._lock:
-                self.opened += 1
-                slot.video = video
-                self._hot.use(key)
-                if not slot.users:
-                    self._hot.rest(key, video.memory_bytes, closable=True)
+            self._slots.fill(key, slot, video)
+            return video
         return slot.video
 
-    def _drop(self, key: VideoKey, slot: _Slot, kind: EventKind) -> None:
-        """Drop the video of a locked slot."""
+    def _open(self, key: VideoKey, account: Account) -> Video:
+        reel, found = self._store.open(key, account)
+        try:
+            bases = self._store.bases(key, found)
+            mark = None if self._commit is None else self._commit.mark
+            video = Video(reel, found, self._index, mark, self._events, bases)
+        except BaseException:
+            reel.abandon()
+            raise
+        if found.recovery is not None:
+            self.recoveries.append(found.recovery)
+        return video
+
+    def _drop(self, key: VideoKey, slot: Slot, video: Video | None, kind: EventKind) -> None:
+        """Drop what is under a locked slot: `video` if it is open, or else its files."""
         stat = self._store.stat(key)
         num_bytes = stat.st_size
-        if slot.video is None:
+        if video is None:
             self._store.drop(key)
             self._ledger.correct(key.pool, -num_bytes, -1)
         else:
             kept = self._shares.is_shared(stat.st_ino)
-            num_bytes = slot.video.drop(lambda: self._store.drop(key), kept=kept)
-            with self._lock:
-                slot.video = None
-                self._hot.close(key)
+            num_bytes = video.drop(lambda: self._store.drop(key), kept=kept)
             self._settle_account(key, slot)
             self._ledger.correct(key.pool, 0, -1)
         self._shares.unlink(key)
@@ -337,7 +291,7 @@ class Videos:
         self._expiry.forget(key)
         self._events.publish(kind, key)
 
-    def _settle_account(self, key: VideoKey, slot: _Slot) -> None:
+    def _settle_account(self, key: VideoKey, slot: Slot) -> None:
         """Book a video that is not open any more with the size of its file."""
         if slot.account is not None:
             try:
@@ -346,28 +300,3 @@ class Videos:
                 num_bytes = 0
             slot.account.settle(num_bytes, mark_due=False)
             slot.account = None
-
-    def _glance(self, key: VideoKey) -> VideoInfo | None:
-        try:
-            with self._slot(key) as slot:
-                if slot.video is not None:
-                    return slot.video.info()
-                there, _ = self._store.peek(key)
-                if self._commit is None or there.state.durable == there.state.length:
-                    return there
-                settled = self._settled(key, slot, there)
-            self._cool()
-            return settled
-        except NotFound:
-            return None
-        except (DataLoss, Unavailable) as exc:
-            _log.error("video left out of list pool=%s video=%s reason=%s", key.pool, key.video, exc)
-            return None
-
-    def _settled(self, key: VideoKey, slot: _Slot, there: VideoInfo) -> VideoInfo:
-        """A cold video of which a former process left frames that are not durable: opening commits them."""
-        try:
-            return self._opened(key, slot).info()
-        except ServiceError as exc:
-            _log.error("video not settled pool=%s video=%s reason=%s", key.pool, key.video, exc)
-            return there

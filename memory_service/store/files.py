@@ -156,6 +156,22 @@ class FileStore:
             raise
         return reel, found
 
+    def settle(self, key: VideoKey, account: Account) -> tuple[VideoInfo, Scan]:
+        """Make durable what a former process left of a cold video; what was durable is not read again.
+
+        Raises NotFound, DataLoss, Exhausted, Unavailable.
+        """
+        path = self._path(key)
+        try:
+            reel, found = open_reel(path, extent_bytes=self._extent_bytes, account=account, verify_all=False)
+        except FileNotFoundError as exc:
+            raise not_found(key) from exc
+        except OSError as exc:
+            raise storage_error(f"reel {path} cannot be settled", exc) from exc
+        info = Outline.of(found.records).info(reel.durable, reel.end)
+        reel.close()
+        return info, found
+
     def bases(self, key: VideoKey, found: Scan) -> tuple[BaseReel, ...]:
         """What a fork shares, oldest first. Raises DataLoss, naming a base that is missing or damaged."""
         path = self._path(key)

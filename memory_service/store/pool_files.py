@@ -15,7 +15,7 @@ from memory_service.errors import DataLoss, Unavailable
 from memory_service.store.bases import bases_of
 from memory_service.store.failures import storage_error
 from memory_service.store.pool_directory import pool_directory
-from memory_service.store.tails import give_back
+from memory_service.store.tails import give_back, may_have_tail
 from memory_service.types import PoolSpec
 from memory_service.validate import is_id
 
@@ -25,7 +25,7 @@ _SPEC = ".pool"
 """Not a valid video id with its suffix, so that no video can collide with it."""
 
 _REEL = ".reel"
-_RECORDS = re.compile(r"\.reel$|\.base[0-9]+$")
+_LINK = re.compile(r"\.base[0-9]+$")
 _VERSION = 1
 
 
@@ -117,7 +117,7 @@ class PoolFiles:
             with os.scandir(pool_directory(self._root, pool)) as entries:
                 for entry in entries:
                     name = entry.name
-                    if name.startswith(".") or not _RECORDS.search(name):
+                    if not (name.endswith(_REEL) or _LINK.search(name)) or name.startswith("."):
                         continue
                     with suppress(FileNotFoundError):
                         stat = entry.stat(follow_symlinks=False)
@@ -129,6 +129,8 @@ class PoolFiles:
 
     def given_back(self, pool: str, held: Held) -> int:
         """Size of a file that nobody has open, after what was allocated behind its records was cut."""
+        if not may_have_tail(held.num_bytes):
+            return held.num_bytes
         try:
             return give_back(self._root / pool / held.name, held.num_bytes)
         except OSError as exc:

@@ -72,10 +72,19 @@ class ReelFile:
         self._sequence = len(found.records)
         self._epoch = found.records[0].prefix.epoch
         self._to_commit = max(r.end for r in found.records if r.prefix.kind != Kind.COMMIT)
+        self._tail = self._look_behind()
         self._account = account
         self._lock = threading.Lock()
         self._sync_lock = threading.Lock()
         self._book_end()
+
+    @property
+    def outdated(self) -> bool:
+        """Whether another process has written to the file or replaced it since it was opened."""
+        try:
+            return os.stat(self.path).st_ino != self.inode or self._tail != self._look_behind()
+        except OSError:
+            return True
 
     @property
     def closed(self) -> bool:
@@ -233,6 +242,10 @@ class ReelFile:
             os.fdatasync(self._fd)
             self.durable = self.end
 
+    def _look_behind(self) -> bytes:
+        """What lies where the next record will."""
+        return os.pread(self._fd, PREFIX_BYTES, self.end)
+
     def _book_end(self) -> None:
         """Book what is there, and a mark for what is not durable yet."""
         if self._account is not None:
@@ -249,7 +262,12 @@ class ReelFile:
 
 
 def open_reel(
-    path: Path, *, extent_bytes: int, read_only: bool = False, account: Account | None = None
+    path: Path,
+    *,
+    extent_bytes: int,
+    read_only: bool = False,
+    account: Account | None = None,
+    verify_all: bool = True,
 ) -> tuple[ReelFile, Scan]:
     """Open and verify a reel; for writing also cut a torn tail and commit what a former process left.
 
@@ -258,7 +276,7 @@ def open_reel(
     fd = open_regular(path, os.O_RDONLY if read_only else os.O_RDWR)
     try:
         source = FileSource(fd)
-        found = scan(path, source)
+        found = scan(path, source, verify_all=verify_all)
         if not read_only:
             found = rescan_from_disk(path, fd, found)
         reel = ReelFile(

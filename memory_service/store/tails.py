@@ -7,9 +7,14 @@ from memory_service.errors import ServiceError
 from memory_service.store.scan import FileSource, open_regular, scan
 
 _BLOCK_BYTES = 4096
-"""Space is allocated in whole blocks; a reel that was closed ends anywhere."""
+"""Space is allocated in whole blocks."""
 
 _LOOK_BYTES = 64
+
+
+def may_have_tail(size: int) -> bool:
+    """Whether a reel of so many bytes may end in space allocated ahead; most that were closed cannot."""
+    return size > 0 and size % _BLOCK_BYTES == 0
 
 
 def give_back(path: Path, size: int) -> int:
@@ -17,8 +22,6 @@ def give_back(path: Path, size: int) -> int:
 
     What is damaged or torn stays as it is, for whoever opens the reel to judge. Raises OSError.
     """
-    if not size or size % _BLOCK_BYTES:
-        return size
     try:
         fd = open_regular(path, os.O_RDWR)
     except ServiceError:

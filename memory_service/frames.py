@@ -176,10 +176,8 @@ class Frames:
 def _gathered(reel: Pages, offsets: NDArray[np.int64], row_bytes: int) -> Embeddings:
     """Rows float32 [m, D] at byte `offsets` of a reel, copied: one by one where they are few."""
     if len(offsets) <= _FEW_ROWS:
-        few = np.empty((len(offsets), row_bytes // 4), np.float32)
-        for row, offset in zip(few, offsets.tolist(), strict=True):
-            row[:] = np.frombuffer(reel.view(offset, row_bytes), np.float32)
-        return few
+        few = b"".join([reel.view(offset, row_bytes) for offset in offsets.tolist()])
+        return np.frombuffer(few, np.float32).reshape(len(offsets), -1)
     first = int(offsets.min())
     values = np.frombuffer(reel.view(first, int(offsets.max()) - first + row_bytes), np.float32)
     dim = row_bytes // values.itemsize

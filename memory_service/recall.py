@@ -68,11 +68,17 @@ class Recall:
         self._events = events
 
     def search(
-        self, state: VideoState, queries: Sequence[Query], fields: Sequence[str], *, log: bool
+        self,
+        state: VideoState,
+        queries: Sequence[Query],
+        fields: Sequence[str],
+        *,
+        log: bool,
+        again: bool = False,
     ) -> list[tuple[Hit, ...]]:
         """Hits of each query, best first; `fields` name the queries in errors, `log` writes each down.
 
-        `state` is where the video stands now. Raises NotFound for a query or pinned frame that is not kept.
+        `again`: its caller may have lost the answer to this search, and then it is in the log. `state` is where the video stands now. Raises NotFound for a query or pinned frame that is not kept.
         """
         started = time.perf_counter()
         asks = self.asks(queries, fields)
@@ -81,7 +87,7 @@ class Recall:
         if log:
             search_us = round(1e6 * (time.perf_counter() - started))
             for query, hits, share in zip(queries, answers, shares, strict=True):
-                self.note(state, query, hits, share, search_us)
+                self.note(state, query, hits, share, search_us, again=again)
         return answers
 
     def asks(self, queries: Sequence[Query], fields: Sequence[str]) -> list[Ask]:
@@ -90,6 +96,8 @@ class Recall:
 
     def check_kept(self, query: Query, field: str, length: int) -> None:
         """Raises NotFound unless all frames that a query names are among the first `length`."""
+        if query.frame is None and not query.policy.pinned_frames:
+            return
         named = [(query.frame, f"{field}.frame")] if query.frame is not None else []
         named += ((f, f"{field}.policy.pinned_frames[{i}]") for i, f in enumerate(query.policy.pinned_frames))
         for frame, name in named:
@@ -130,8 +138,12 @@ class Recall:
         search_us: int,
         *,
         wide: bool = False,
+        again: bool = False,
     ) -> None:
-        """Write a retrieval down and tell who watches; `wide` where the hits are of several videos."""
+        """Write a retrieval down and tell who watches, unless it is there, `again`, as the last one.
+
+        `wide`: the hits are of several videos.
+        """
         retrieval = Retrieval(
             key=self._key,
             epoch=state.epoch,
@@ -149,6 +161,8 @@ class Recall:
             runner_up_frames=share.runner_up_frames,
             runner_up_scores=share.runner_up_scores,
         )
+        if again and self._log.ends_with(retrieval):
+            return
         self._log.add(retrieval)
         self._events.publish(EventKind.RETRIEVED, self._key, state, retrieval=retrieval)
 

@@ -26,7 +26,7 @@ Scores: TypeAlias = NDArray[np.float32]
 Gather: TypeAlias = Callable[[Sequence[int]], Embeddings]
 """Stored embeddings float32 [m, D] of m frames."""
 
-_SLACK = 8
+_SLACK = 4
 """Candidates scored beyond k at first: enough unless many frames are as near as the k-th."""
 
 _CHUNK = 512
@@ -66,8 +66,8 @@ def cosines(rows: Embeddings, query: Embeddings) -> Scores:
         rows64 = rows[start : start + _CHUNK].astype(np.float64)
         some = np.vecdot(rows64, query64) / np.sqrt(np.vecdot(rows64, rows64)) / query_norm
         rounded = (some - either_way).astype(np.float32)
-        unsure = np.flatnonzero(rounded != (some + either_way).astype(np.float32))
-        if len(unsure):
+        unsure = rounded != (some + either_way).astype(np.float32)
+        if unsure.any():
             rows64 = rows64[unsure]
             dots = (rows64 * query64).sum(axis=1)
             rows64 *= rows64

@@ -183,7 +183,8 @@ class TestFork:
         again = parent.fork_video(KEY, FORK, length=6, epoch=epoch)
         assert (again.parent, again.state.length) == (fork.parent, 9)
         parent.drop_video(KEY)
-        assert parent.fork_video(KEY, FORK, length=6, epoch=epoch) == again
+        gone = parent.fork_video(KEY, FORK, length=6, epoch=epoch)
+        assert (gone.parent, gone.state.epoch, gone.state.length) == (fork.parent, fork.state.epoch, 9)
 
     def test_another_one_under_its_name_is_refused(self, parent: Memory) -> None:
         parent.fork_video(KEY, FORK, length=6)

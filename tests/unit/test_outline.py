@@ -56,7 +56,7 @@ class NoPages:
     path: Path = Path("reel")
     inode: int = 1
 
-    def view(self, offset: int, length: int) -> memoryview:
+    def view(self, offset: int, length: int) -> memoryview:  # noqa: ARG002
         raise AssertionError("outlines and tables read no payload")
 
 

@@ -3,6 +3,7 @@
 import logging
 from array import array
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from memory_service.errors import ServiceError
 from memory_service.records import pack_retrieval, unpack_retrieval
@@ -32,6 +33,13 @@ class RetrievalLog:
         except ServiceError as exc:
             name = f"{self._key.pool}/{self._key.video}"
             _log.warning("retrieval not logged video=%s reason=%s", name, exc)
+
+    def ends_with(self, retrieval: Retrieval) -> bool:
+        """Whether the last entry is this one, but for its times."""
+        if not self._offsets:
+            return False
+        last = unpack_retrieval(self._key, self._reel.record(self._offsets[-1]))
+        return last == replace(retrieval, search_us=last.search_us, unix_ms=last.unix_ms)
 
     def entries(self) -> Iterator[Retrieval]:
         """The entries of this moment, oldest first, each read when it is asked for: the reel must be open."""

@@ -57,8 +57,10 @@ def check_spec(spec: VideoSpec, limits: Limits) -> None:
         check_whole(extent, f"spec.latent_shape[{axis}]", least=1, most=limits.max_message_bytes)
         size *= extent
     check_size(size, limits.max_message_bytes, "spec.latent_shape", "one latent frame")
-    if not isinstance(spec.encoder_id, str):
-        raise InvalidArgument("the encoder id is not text", field="spec.encoder_id", expected="a string")
+    if not isinstance(spec.encoder_id, str) or not spec.encoder_id:
+        raise InvalidArgument(
+            "the encoder has no name", field="spec.encoder_id", expected="text: embeddings of two never mix"
+        )
     _check_metadata(spec, limits)
     _check_named_dims(spec, limits)
 

@@ -134,7 +134,7 @@ class Video:
         with self._lock:
             self._recall.check_kept(query, "query", block.span.stop)
             duplicate, end = self._append(block, packed, epoch)
-            (hits,) = self._search([query], True, ["query"])
+            (hits,) = self._search([query], True, ["query"], again=duplicate)
             held = known if isinstance(known, Set) else frozenset(known)
             stored = [self._frames.stored(hit.handle, ()) for hit in hits if hit.handle not in held]
         return self._answer(duplicate, end, sync), hits, stored
@@ -265,10 +265,12 @@ class Video:
             self._check_there()
             return Appended(self._history.state, duplicate)
 
-    def _search(self, queries: Sequence[Query], log: bool, fields: Sequence[str]) -> list[tuple[Hit, ...]]:
-        """Search under the lock; `fields` name the queries in errors."""
+    def _search(
+        self, queries: Sequence[Query], log: bool, fields: Sequence[str], *, again: bool = False
+    ) -> list[tuple[Hit, ...]]:
+        """Search under the lock; `fields` name the queries in errors. For `again` see `Recall.search`."""
         log = log and self._changed is not None
-        hits = self._recall.search(self._history.state, queries, fields, log=log)
+        hits = self._recall.search(self._history.state, queries, fields, log=log, again=again)
         if log:
             self._mark()
         return hits

@@ -52,6 +52,7 @@ class TestVideos:
             ({"embedding_dim": -1}, "spec.embedding_dim"),
             ({"embedding_dim": 1 << 20}, "spec.embedding_dim"),
             ({"latent_dtype": "int8"}, "spec.latent_dtype"),
+            ({"encoder_id": ""}, "spec.encoder_id"),
             ({"latent_shape": ()}, "spec.latent_shape"),
             ({"latent_shape": (3, 0, 2)}, "spec.latent_shape"),
             ({"latent_shape": (3, -1, 2)}, "spec.latent_shape"),

@@ -293,6 +293,18 @@ class TestRetrievals:
     def test_an_unsearched_video_has_none(self, video: Memory) -> None:
         assert len(video.retrievals(KEY)) == 0
 
+    def test_an_advance_that_is_repeated_is_logged_once(self, video: Memory) -> None:
+        """Its caller has lost the answer; a search in between, or another query, is one of its own."""
+        video.append(KEY, block(0))
+        for _ in range(3):
+            video.advance(KEY, block(3), query(2))
+        assert len(video.retrievals(KEY)) == 1
+        video.advance(KEY, block(3), query(3))
+        assert [one.k for one in video.retrievals(KEY)] == [2, 3]
+        video.advance(KEY, block(3), query(2))
+        video.search(KEY, [query(2, frame=5)])
+        assert [one.k for one in video.retrievals(KEY)] == [2, 3, 2, 2]
+
     def test_searches_are_logged_oldest_first(self, video: Memory) -> None:
         before_ms = time.time_ns() // 1_000_000
         found = video.search(KEY, [query(3, Span(1, 99), like=40), query(2, Span(0, 6), frame=9)])

@@ -4,12 +4,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
-from memory_service import bulk, wire
+from memory_service import wire
 from memory_service.connection import Connection
+from memory_service.local_path import read_of
+from memory_service.remote.local import LocalOffer
 from memory_service.remote.payloads import PayloadCache
 from memory_service.remote.pipeline import Pipeline
 from memory_service.remote.pools import PoolVerbs
 from memory_service.remote.reader import Reader
+from memory_service.remote.verbs import rows_wanted
 from memory_service.remote.videos import VideoVerbs
 from memory_service.security.tls import ClientTLS
 from memory_service.types import (
@@ -25,6 +28,7 @@ from memory_service.types import (
     VideoKey,
 )
 from memory_service.v1 import memory_pb2 as pb
+from memory_service.validate_search import check_page
 from memory_service.writer import Writer
 
 
@@ -56,6 +60,10 @@ class MemoryClient(PoolVerbs, VideoVerbs):
     again costs no bytes on the wire. A cached frame is answered only while its video is in the epoch in which
     it was fetched.
 
+    On one machine, payloads go through files and only handles through messages where the server offers it
+    (`--local-path`) and its files can be opened from here; `local` False leaves that out. Blocks that went
+    this way are not held: a loss of power takes the client as well. Views of payloads are of mapped files.
+
     `tls` encrypts, and proves who is there; `token` goes with every call, and is refused where it would leave
     this machine unencrypted, unless `insecure_token` says that the network is trusted.
 
@@ -73,12 +81,14 @@ class MemoryClient(PoolVerbs, VideoVerbs):
         timeout_s: float = 10.0,
         retain_bytes: int = 64 << 20,
         cache_bytes: int = 64 << 20,
+        local: bool = True,
     ) -> None:
         """Raises InvalidArgument for a token that is not to be sent, Unavailable for unusable TLS files."""
         connection = Connection(address, timeout_s, token=token, tls=tls, insecure_token=insecure_token)
         payloads = PayloadCache(cache_bytes)
-        super().__init__(connection, Writer(connection, retain_bytes, payloads), payloads)
-        self._reader = Reader(connection, self._writer, payloads)
+        self._local = LocalOffer(connection, wanted=local)
+        super().__init__(connection, Writer(connection, retain_bytes, payloads, self._local), payloads)
+        self._reader = Reader(connection, self._writer, payloads, self._local)
 
     def __enter__(self) -> Self:
         return self
@@ -158,12 +168,11 @@ class MemoryClient(PoolVerbs, VideoVerbs):
         )
         wire.fill(request, epoch=epoch)
         before = self._payloads.epoch(key)
-        response = self._writer.write(key, block, request, self._stub.Advance)
-        hits = tuple(map(wire.hit_from_proto, response.hits))
-        frames = self._reader.completed(
-            [hit.handle for hit in hits], list(map(bulk.frame_from_proto, response.frames)), known, before
-        )
-        appended = Appended(wire.state_from_proto(response.state), response.duplicate)
+        answer = self._writer.write(key, block, request, self._connection.advance)
+        hits = tuple(map(wire.hit_from_proto, answer.message.hits))
+        came = answer.frames(read_of(self._local.path()))
+        frames = self._reader.completed([hit.handle for hit in hits], came, known, before)
+        appended = Appended(wire.state_from_proto(answer.state), answer.message.duplicate)
         return Advanced(appended, hits, frames)
 
     def retrievals(
@@ -171,19 +180,19 @@ class MemoryClient(PoolVerbs, VideoVerbs):
     ) -> Sequence[Retrieval]:
         """Entries [start, start + limit) of a video's retrieval log, oldest or newest first.
 
-        Raises NotFound.
+        Raises NotFound, InvalidArgument.
         """
+        check_page(start, limit)
         request = pb.ListRetrievalsRequest(key=wire.key_to_proto(key))
         wire.fill(request, skip=start, newest_first=newest_first)
         retrievals: list[Retrieval] = []
-        while limit is None or len(retrievals) < limit:
-            wire.fill(request, page_size=None if limit is None else min(limit - len(retrievals), 1 << 30))
+        while True:
+            wire.fill(request, page_size=rows_wanted(limit, len(retrievals)))
             response = self._call(self._stub.ListRetrievals, request)
             retrievals += (wire.retrieval_from_proto(key, message) for message in response.retrievals)
             request.page_token, request.skip = response.next_page_token, 0
-            if not request.page_token:
-                break
-        return retrievals
+            if not request.page_token or (limit is not None and len(retrievals) >= limit):
+                return retrievals[:limit]
 
     def close(self) -> None:
         """Wait until every appended block is durable, then hang up; idempotent.
@@ -193,4 +202,5 @@ class MemoryClient(PoolVerbs, VideoVerbs):
         try:
             self._writer.settle()
         finally:
+            self._local.close()
             self._connection.close()

@@ -11,9 +11,13 @@ from google.protobuf.message import Message
 
 from memory_service.config import UNIX, is_loopback
 from memory_service.errors import DeadlineExceeded, InvalidArgument, Overloaded, ServiceError, Unavailable
+from memory_service.frame_messages import AdvanceAnswer, FetchAnswer
 from memory_service.security.tls import ClientTLS
 from memory_service.status import from_rpc_error
+from memory_service.v1 import memory_pb2 as pb
 from memory_service.v1.memory_pb2_grpc import MemoryServiceStub
+
+SERVICE: str = pb.DESCRIPTOR.services_by_name["MemoryService"].full_name
 
 OPTIONS = [
     # The server holds the limits and says which; a client's own would only hide them.
@@ -43,7 +47,8 @@ Answer = TypeVar("Answer")
 class Connection:
     """A channel to "host:port" or "unix:/path"; connects when it is first used. Safe for use by threads.
 
-    `metadata` goes with every call: the token.
+    `metadata` goes with every call: the token. `stays_here` is whether its bytes never leave the machine.
+    `advance` and `fetch` are the stub's, but for their answers, which stay as they arrived.
     """
 
     def __init__(
@@ -71,7 +76,14 @@ class Connection:
         else:
             options = [*OPTIONS, *tls.options()]
             self._channel = grpc.secure_channel(address, tls.credentials(), options=options)
+        self.stays_here = _stays_here(address)
         self.stub = MemoryServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self.advance = self._channel.unary_unary(
+            f"/{SERVICE}/Advance", pb.AdvanceRequest.SerializeToString, AdvanceAnswer
+        )
+        self.fetch = self._channel.unary_stream(
+            f"/{SERVICE}/Fetch", pb.FetchRequest.SerializeToString, FetchAnswer
+        )
 
     def call(
         self,

@@ -1,4 +1,4 @@
-"""Messages with frames, as bytes: payloads are copied once on their way out and not at all on their way in.
+"""Messages with frames, as bytes: payloads are copied once on their way out, and once on their way in.
 
 `bulk` has the same messages as protobuf objects; these are for the answers of Advance and Fetch, which carry
 megabytes.
@@ -7,14 +7,12 @@ megabytes.
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from google.protobuf.message import DecodeError
-
 from memory_service import wire
 from memory_service.crc32c import crc32c
-from memory_service.errors import DataLoss, Internal
+from memory_service.errors import DataLoss
 from memory_service.framing import Pieces, nested, split
 from memory_service.stored_frame import StoredFrame
-from memory_service.types import Appended, Buffer, Frame, Handle, Hit, ReelExtent
+from memory_service.types import Appended, Buffer, Frame, Hit, ReelExtent
 from memory_service.v1 import memory_pb2 as pb
 
 ReadPlace: TypeAlias = Callable[[ReelExtent, int], Buffer | None]
@@ -70,27 +68,35 @@ def _frame(frame: StoredFrame, *, local: bool) -> Pieces:
     return pieces
 
 
-def parse_advance(data: bytes, read: ReadPlace) -> tuple[pb.AdvanceResponse, dict[Handle, Frame]]:
-    """An encoded AdvanceResponse without its frames, and these by handle.
+class AdvanceAnswer:
+    """An encoded AdvanceResponse as it arrived: `message` without its frames, these on demand."""
 
-    A frame of which `read` gives no payload is left out. Raises DataLoss where a payload fails its checksum,
-    Internal where `data` is no such message.
-    """
-    try:
-        rest, frames = split(memoryview(data), frozenset([_FRAMES]))
-        parsed = (_parsed(view, read) for _, view in frames)
-        return pb.AdvanceResponse.FromString(rest), {frame.handle: frame for frame in parsed if frame}
-    except DecodeError as exc:
-        raise Internal(f"the answer is no AdvanceResponse: {exc}") from exc
+    def __init__(self, data: bytes) -> None:
+        """Raises DecodeError where `data` is no such message."""
+        rest, views = split(memoryview(data), frozenset([_FRAMES]))
+        self.message = pb.AdvanceResponse.FromString(rest)
+        self._views = [view for _, view in views]
+
+    @property
+    def state(self) -> pb.VideoState:
+        return self.message.state
+
+    def frames(self, read: ReadPlace) -> list[Frame]:
+        """Its frames, but for those of which `read` cannot give a payload. Raises DataLoss, DecodeError."""
+        return [frame for view in self._views if (frame := _parsed(view, read)) is not None]
 
 
-def parse_fetch(data: bytes, read: ReadPlace) -> Frame | None:
-    """The frame of a FetchResponse, None where `read` gives no payload. Raises as `parse_advance`."""
-    try:
-        _, frames = split(memoryview(data), frozenset([_FRAME]))
-        return _parsed(frames[-1][1] if frames else memoryview(b""), read)
-    except DecodeError as exc:
-        raise Internal(f"the answer is no FetchResponse: {exc}") from exc
+class FetchAnswer:
+    """An encoded FetchResponse as it arrived."""
+
+    def __init__(self, data: bytes) -> None:
+        """Raises DecodeError where `data` is no such message."""
+        _, views = split(memoryview(data), frozenset([_FRAME]))
+        self._view = views[-1][1] if views else memoryview(b"")
+
+    def frame(self, read: ReadPlace) -> Frame | None:
+        """Its frame, None where `read` cannot give a payload. Raises DataLoss, DecodeError."""
+        return _parsed(self._view, read)
 
 
 def _parsed(view: memoryview, read: ReadPlace) -> Frame | None:
@@ -119,11 +125,12 @@ def _parsed(view: memoryview, read: ReadPlace) -> Frame | None:
     )
 
 
-def _verified(message: pb.Payload, data: memoryview) -> memoryview:
+def _verified(message: pb.Payload, data: memoryview) -> bytes:
+    """A copy, so that keeping one payload does not keep the whole answer."""
     if crc32c(data) != message.crc32c:
         raise DataLoss(
             f"part {message.name!r} was damaged on its way",
             field="frame.payloads.crc32c",
             expected="its checksum",
         )
-    return data
+    return bytes(data)

@@ -1,15 +1,15 @@
 """The client's end of the local path: messages that name places in files instead of carrying payloads."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Self
 
 from memory_service.crc32c import crc32c
 from memory_service.local.reels import MappedReels
-from memory_service.local.staging import Staging
-from memory_service.types import Block, Buffer, ReelExtent
+from memory_service.local.staging import Places, Staging
+from memory_service.types import Buffer, ReelExtent
 from memory_service.v1 import memory_pb2 as pb
 
 _log = logging.getLogger(__name__)
@@ -41,34 +41,18 @@ class LocalPath:
             _log.info("no local path reason=%s", exc)
             return None
 
-    @contextmanager
-    def staged(self, block: Block, message: pb.Block) -> Iterator[bool]:
-        """Fill the parts of `message` with places where the payloads lie while inside the `with`.
+    def staged(self, payloads: Sequence[Buffer]) -> AbstractContextManager[Places | None]:
+        """Where the payloads lie while inside the `with`; None where they have no room."""
+        return self._staging.staged(payloads)
 
-        False, and `message` as it was, where they have no room.
+    def read(self, place: ReelExtent, crc: int) -> Buffer | None:
+        """The verified bytes at a place, as a view of the server's file; None where they cannot be had here.
+
+        Whoever asks then has them sent by message, and the server says what is wrong.
         """
-        payloads = [payload for part in block.parts.values() for payload in part]
-        with self._staging.staged(payloads) as extents:
-            if extents is None:
-                yield False
-                return
-            places = iter(extents)
-            for name, part in block.parts.items():
-                added = message.parts.add(name=name)
-                for _ in part:
-                    offset, length = next(places)
-                    added.local.add(offset=offset, length=length)
-            yield True
-
-    def payload(self, message: pb.Payload) -> Buffer | None:
-        """The verified bytes of a payload, as a view of the server's file; None where they cannot be had here.
-
-        The caller then asks for them by message, and the server says what is wrong.
-        """
-        place = message.local
         with suppress(OSError):
-            view = self._reels.view(ReelExtent(place.path, place.inode, place.offset, place.length))
-            if crc32c(view) == message.crc32c:
+            view = self._reels.view(place)
+            if crc32c(view) == crc:
                 return view
         _log.warning("a payload could not be read from the server's file path=%s", place.path)
         return None
@@ -77,3 +61,8 @@ class LocalPath:
         """Give the staging file back. Views that are in use stay valid."""
         self._staging.close()
         self._reels.close()
+
+
+def read_of(path: LocalPath | None) -> Callable[[ReelExtent, int], Buffer | None]:
+    """How places in answers are read; without a path there are none."""
+    return (lambda _place, _crc: None) if path is None else path.read

@@ -1,15 +1,20 @@
 """Appends through a connection that a loss of power at the server cannot undo."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from memory_service import bulk, wire
 from memory_service.connection import Connection
-from memory_service.errors import Fenced, NotFound, OutOfOrder
+from memory_service.errors import DeadlineExceeded, Fenced, InvalidArgument, NotFound, OutOfOrder
+from memory_service.remote.local import LocalOffer
 from memory_service.remote.payloads import PayloadCache
 from memory_service.retention import Retention
 from memory_service.types import Block, VideoKey, VideoState
 from memory_service.v1 import memory_pb2 as pb
+
+_COMMIT_POLL_S = 0.02
+"""Pause between questions whether a group commit has passed, seconds."""
 
 
 class Writer:
@@ -19,21 +24,30 @@ class Writer:
     `budget_bytes` are held. Safe for use by threads: sending a block twice is harmless.
     """
 
-    def __init__(self, connection: Connection, budget_bytes: int, payloads: PayloadCache) -> None:
+    def __init__(
+        self, connection: Connection, budget_bytes: int, payloads: PayloadCache, local: LocalOffer
+    ) -> None:
         """`payloads` is told of every state of a video that the server shows."""
+        self._local = local
         self._call, self._stub = connection.call, connection.stub
+        self._timeout_s = connection.timeout_s
         self._retention = Retention(budget_bytes)
+        self._awaited: dict[VideoKey, VideoState] = {}
         self._payloads = payloads
 
     def observe(self, key: VideoKey, state: VideoState) -> None:
         """Take note of what the server says about a video."""
         self._retention.observe(key, state)
         self._payloads.observe(key, state.epoch)
+        awaited = self._awaited.get(key)
+        if awaited is not None and (state.epoch != awaited.epoch or state.durable >= awaited.length):
+            self._awaited.pop(key, None)
 
     def forget(self, key: VideoKey) -> None:
         """Let go of a video whose life, or whose epoch, is over."""
         self._retention.forget(key)
         self._payloads.forget(key)
+        self._awaited.pop(key, None)
 
     def forget_pool(self, pool: str) -> None:
         """Let go of all videos of a pool."""
@@ -43,20 +57,54 @@ class Writer:
 
     def write(self, key: VideoKey, block: Block, request: Any, method: Callable[..., Any]) -> Any:
         """Answer to an AppendRequest or AdvanceRequest, whose `block` and `sync` are filled in here."""
+        answer = self._write_local(key, block, request, method)
+        if answer is not None:
+            return answer
         bulk.put_block(block, request.block)
         num_bytes = bulk.block_bytes(block)
         request.sync = request.sync or not self._make_room(num_bytes)
+        response = self._send(key, block.start, request, method)
+        self.keep(key, wire.state_from_proto(response.state), request.block, num_bytes, block.span.stop)
+        return response
+
+    def _write_local(self, key: VideoKey, block: Block, request: Any, method: Callable[..., Any]) -> Any:
+        """As `write`, the payloads through a staging file; None where they have to go with the message.
+
+        The block is not held: a loss of power that takes it from the server takes this process as well.
+        """
+        path = self._local.path()
+        if path is None:
+            return None
+        with path.staged(bulk.payloads_of(block)) as places:
+            if places is not None:
+                bulk.put_staged_block(block, places, request.block)
+                request.local_session = path.session
+                try:
+                    response = self._send(key, block.start, request, method)
+                except InvalidArgument as exc:
+                    if exc.field != "local_session":
+                        raise
+                    self._local.over(path)
+                else:
+                    state = wire.state_from_proto(response.state)
+                    self._awaited[key] = state
+                    self.observe(key, state)
+                    return response
+        request.block.Clear()
+        request.local_session = ""
+        return None
+
+    def _send(self, key: VideoKey, start: int, request: Any, method: Callable[..., Any]) -> Any:
+        """The answer to a block that starts at frame `start`, what was lost before it sent again."""
         try:
-            response = self._call(method, request)
+            return self._call(method, request)
         except OutOfOrder as gap:
-            if not self.fill_gap(key, gap, block.start):
+            if not self.fill_gap(key, gap, start):
                 raise
-            response = self._call(method, request)
+            return self._call(method, request)
         except Fenced:
             self.fenced(key, request.epoch)
             raise
-        self.keep(key, wire.state_from_proto(response.state), request.block, num_bytes, block.span.stop)
-        return response
 
     def crowded(self, num_bytes: int) -> bool:
         """True when no more than this can be held beside what is: append with `sync`."""
@@ -104,6 +152,19 @@ class Writer:
             held = self._retention.held(key)
             if held:  # the last block again, with `sync`: an append is durable only when all before it is
                 self._resend(key, held.epoch, held.blocks[-1], sync=True)
+        if self._local.becomes_durable:
+            self._await_durable()
+
+    def _await_durable(self) -> None:
+        """Wait for the server's commit of blocks that are not held. Raises DeadlineExceeded."""
+        deadline = time.monotonic() + self._timeout_s
+        while self._awaited:
+            for key in list(self._awaited):
+                self._length(key)
+            if self._awaited and time.monotonic() > deadline:
+                raise DeadlineExceeded("the server has not made everything durable in time")
+            if self._awaited:
+                time.sleep(_COMMIT_POLL_S)
 
     def _make_room(self, num_bytes: int) -> bool:
         """True when a block of this size may be held, by the newest watermarks if need be."""

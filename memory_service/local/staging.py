@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from memory_service.local.sessions import PROOF_BYTES
 from memory_service.types import Buffer
 
 _ALIGN = 64
+
+Places: TypeAlias = list[tuple[int, int]]
+"""Offset and length of each of some payloads."""
 
 
 class Staging:
@@ -34,7 +38,7 @@ class Staging:
         self._lock = threading.Lock()
 
     @contextmanager
-    def staged(self, payloads: Sequence[Buffer]) -> Iterator[list[tuple[int, int]] | None]:
+    def staged(self, payloads: Sequence[Buffer]) -> Iterator[Places | None]:
         """Offset and length of each payload while inside the `with`; None where there is no room for them."""
         lengths = [memoryview(payload).nbytes for payload in payloads]
         start = self._take(sum(map(_aligned, lengths)))

@@ -4,9 +4,11 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from memory_service import bulk, wire
+from memory_service import wire
 from memory_service.connection import Connection
-from memory_service.errors import NotFound, ServiceError
+from memory_service.errors import InvalidArgument, NotFound, ServiceError
+from memory_service.local_path import read_of
+from memory_service.remote.local import LocalOffer
 from memory_service.remote.payloads import PayloadCache
 from memory_service.types import Frame, Handle, Query, VideoKey
 from memory_service.v1 import memory_pb2 as pb
@@ -15,11 +17,18 @@ from memory_service.writer import Writer
 _NUMBERED = re.compile(r"handles\[(\d+)\]")
 
 
+class _Unreadable(Exception):
+    """A payload cannot be read from the server's file, whatever the reason."""
+
+
 class Reader:
     """Fetches frames and holds what it fetched. Safe for use by threads."""
 
-    def __init__(self, connection: Connection, writer: Writer, payloads: PayloadCache) -> None:
+    def __init__(
+        self, connection: Connection, writer: Writer, payloads: PayloadCache, local: LocalOffer
+    ) -> None:
         self._connection = connection
+        self._local = local
         self._writer = writer
         self._payloads = payloads
 
@@ -95,17 +104,31 @@ class Reader:
     def _fetch(self, handles: Sequence[Handle], parts: Sequence[str]) -> list[Frame]:
         messages = [wire.handle_to_proto(handle, f"handles[{i}]") for i, handle in enumerate(handles)]
         epochs = {key: self._payloads.epoch(key) for key in {handle.key for handle in handles}}
+        path = self._local.path()
         frames: list[Frame] = []
 
-        def attempt(seconds: float) -> list[Frame]:
+        def attempt(seconds: float) -> None:
             # A stream that broke off goes on with the frame after the last one that came.
             rest = pb.FetchRequest(handles=messages[len(frames) :], parts=parts)
-            stream = self._connection.stub.Fetch(rest, timeout=seconds, metadata=self._connection.metadata)
-            for response in stream:
-                frames.append(bulk.frame_from_proto(response.frame))
-            return frames
+            if path is not None:
+                rest.local_session = path.session
+            for answer in self._connection.fetch(rest, timeout=seconds, metadata=self._connection.metadata):
+                frame = answer.frame(read_of(path))
+                if frame is None:
+                    raise _Unreadable
+                frames.append(frame)
 
-        self._connection.repeat(attempt)
+        try:
+            self._connection.repeat(attempt)
+        except _Unreadable:
+            path = None
+            self._connection.repeat(attempt)
+        except InvalidArgument as exc:
+            if path is None or exc.field != "local_session":
+                raise
+            self._local.over(path)
+            path = self._local.path()
+            self._connection.repeat(attempt)
         if not parts:
             for frame in frames:
                 self._payloads.put(frame, epochs[frame.handle.key])

@@ -7,7 +7,7 @@ from itertools import islice
 import grpc
 
 from memory_service import bulk, wire
-from memory_service.errors import InvalidArgument, Unavailable
+from memory_service.errors import InvalidArgument
 from memory_service.frame_messages import advance_response, fetch_response
 from memory_service.local.sessions import LocalSessions
 from memory_service.paging import LogPlace, fill, log_rows, rows_wanted
@@ -109,7 +109,7 @@ class FrameRpcs(Rpcs):
 
     def _sessions(self) -> LocalSessions:
         if self._local is None:
-            raise Unavailable(
+            raise InvalidArgument(
                 "the local path is not offered", field="local_session", expected="a server with --local-path"
             )
         return self._local

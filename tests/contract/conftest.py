@@ -28,13 +28,17 @@ def engine(index: str) -> Opener:
     return opened
 
 
-def client(address: str) -> Opener:
-    """A client of a server that listens at `address`; "unix:" is a socket beside the data."""
+def client(address: str, *, local: bool = False) -> Opener:
+    """A client of a server that listens at `address`; "unix:" is a socket beside the data.
+
+    With `local`, payloads go through files.
+    """
 
     @contextmanager
     def opened(data_dir: Path) -> Iterator[Memory]:
         where = f"unix:{data_dir.parent / 'socket'}" if address == "unix:" else address
-        server = Server(ServiceConfig(data_dir=data_dir, address=where, commit_interval_s=0.02))
+        config = ServiceConfig(data_dir=data_dir, address=where, commit_interval_s=0.02, local_path=local)
+        server = Server(config)
         server.start()
         try:
             with MemoryClient(server.address) as memory:
@@ -50,6 +54,7 @@ MEMORIES: dict[str, Opener] = {
     "engine-faiss-flat": engine("faiss-flat"),
     "client-tcp": client("127.0.0.1:0"),
     "client-unix": client("unix:"),
+    "client-local": client("unix:", local=True),
 }
 
 

@@ -46,7 +46,7 @@ def backend(served: tuple[Backend, str]) -> Backend:
 @pytest.fixture
 def memory(served: tuple[Backend, str]) -> Iterator[MemoryClient]:
     backend, address = served
-    with MemoryClient(address, timeout_s=10) as client:
+    with MemoryClient(address, timeout_s=10, local=False) as client:
         client.create_video(KEY, SPEC)
         backend.calls.clear()
         yield client

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf.message import DecodeError
 
 from memory_service.crc32c import crc32c
-from memory_service.errors import DataLoss, Internal
-from memory_service.frame_messages import advance_response, fetch_response, parse_advance, parse_fetch
+from memory_service.errors import DataLoss
+from memory_service.frame_messages import AdvanceAnswer, FetchAnswer, advance_response, fetch_response
 from memory_service.stored_frame import Payload, StoredFrame
 from memory_service.types import Appended, Buffer, Handle, Hit, ReelExtent, VideoKey, VideoState
 from memory_service.v1 import memory_pb2 as pb
@@ -66,7 +67,9 @@ def test_an_answer_to_advance_comes_back(local: bool) -> None:
     hits = [Hit(frame.handle, 0.5) for frame in frames]
     data = advance_response(APPENDED, hits, frames, 1 << 20, local=local)
     assert len(data) < 1000 or not local
-    message, found = parse_advance(data, from_reel if local else unread)
+    answer = AdvanceAnswer(data)
+    message = answer.message
+    found = {frame.handle: frame for frame in answer.frames(from_reel if local else unread)}
     assert message.duplicate
     assert (message.state.epoch, message.state.length, message.state.durable) == (7, 12, 9)
     assert [hit.handle.frame for hit in message.hits] == [3, 5]
@@ -97,24 +100,25 @@ def test_frames_that_do_not_fit_stay_out() -> None:
     hits = [Hit(frame.handle, 0.5) for frame in frames]
     data = advance_response(APPENDED, hits, frames, 3000, local=False)
     assert len(data) <= 3000
-    _, found = parse_advance(data, unread)
-    assert list(found) == [frames[0].handle, frames[1].handle]
+    found = AdvanceAnswer(data).frames(unread)
+    assert [frame.handle for frame in found] == [frames[0].handle, frames[1].handle]
 
 
 def test_a_place_that_cannot_be_read_leaves_its_frame_out() -> None:
     data = advance_response(APPENDED, [], [stored(3)], 1 << 20, local=True)
-    assert parse_advance(data, lambda _extent, _crc: None)[1] == {}
-    assert parse_fetch(fetch_response(stored(3), local=True), lambda _extent, _crc: None) is None
+    assert AdvanceAnswer(data).frames(lambda _extent, _crc: None) == []
+    assert FetchAnswer(fetch_response(stored(3), local=True)).frame(lambda _extent, _crc: None) is None
 
 
 def test_damage_on_the_way_is_found() -> None:
     data = bytearray(fetch_response(stored(3), local=False))
     data[data.index(bytes(REEL.view(192, 1000))) + 500] ^= 1
     with pytest.raises(DataLoss) as caught:
-        parse_fetch(bytes(data), unread)
+        FetchAnswer(bytes(data)).frame(unread)
     assert caught.value.field == "frame.payloads.crc32c"
 
 
-def test_what_is_no_message_is_an_error_of_the_service() -> None:
-    with pytest.raises(Internal):
-        parse_advance(b"\xff\xff\xff", unread)
+@pytest.mark.parametrize("answer", [AdvanceAnswer, FetchAnswer])
+def test_what_is_no_message_is_refused(answer: type) -> None:
+    with pytest.raises(DecodeError):
+        answer(b"\xff\xff\xff")

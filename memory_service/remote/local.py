@@ -1,0 +1,66 @@
+"""Whether payloads go through files: asked of the server once, and again when it ends a session."""
+
+import threading
+
+from memory_service.connection import Connection
+from memory_service.errors import Overloaded, PermissionDenied
+from memory_service.local_path import LocalPath
+from memory_service.v1 import memory_pb2 as pb
+
+_NEVER_COMMITS = "none"
+"""The durability of a server that makes nothing durable before it is asked to."""
+
+STAGING_BYTES = 16 << 20
+"""Size of the staging file asked for: blocks that several threads send at a time."""
+
+
+class LocalOffer:
+    """The local path to one server, where there is one. Safe for threads.
+
+    `becomes_durable` is whether the server makes what it keeps durable without being asked to.
+    """
+
+    def __init__(self, connection: Connection, *, wanted: bool) -> None:
+        """Without `wanted` the server is not asked."""
+        self._connection = connection
+        self._wanted = wanted and connection.stays_here
+        self._asked = not self._wanted
+        self._path: LocalPath | None = None
+        self.becomes_durable = True
+        self._lock = threading.Lock()
+
+    def path(self) -> LocalPath | None:
+        """The path, or None where payloads go through messages. Raises what asking the server raises."""
+        if self._asked:
+            return self._path
+        with self._lock:
+            if not self._asked:
+                self._path = self._open()
+                self._asked = True
+            return self._path
+
+    def over(self, path: LocalPath) -> None:
+        """The server does not know the session of `path` any more: it is asked anew by the next use."""
+        with self._lock:
+            if self._path is path:
+                self._path, self._asked = None, False
+                path.close()
+
+    def close(self) -> None:
+        """Give the path up; idempotent."""
+        with self._lock:
+            self._asked, path, self._path = True, self._path, None
+            if path is not None:
+                path.close()
+
+    def _open(self) -> LocalPath | None:
+        stub = self._connection.stub
+        info = self._connection.call(stub.ServerInfo, pb.ServerInfoRequest())
+        self.becomes_durable = info.durability != _NEVER_COMMITS
+        if not info.local_path:
+            return None
+        try:
+            request = pb.OpenLocalRequest(staging_bytes=STAGING_BYTES)
+            return LocalPath.opened(self._connection.call(stub.OpenLocal, request))
+        except (PermissionDenied, Overloaded):
+            return None

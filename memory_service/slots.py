@@ -80,7 +80,7 @@ class Slots:
             self._hot.rest(key, video.memory_bytes, closable=True)
 
     def empty(self, key: VideoKey, slot: Slot) -> Video | None:
-        """The video of a locked slot, from now on open to nobody; None where it is in use or there is none."""
+        """The video of a locked slot, open to nobody from now on; None if there is none or it is used."""
         with self._lock:
             if slot.users:
                 self._hot.use(key)

@@ -102,6 +102,8 @@ class _Upload:
                 if self._stopped:
                     return
                 yield pb.ImportVideoRequest(data=data)
+        except GeneratorExit:  # the call has ended, and its own status says how
+            raise
         except BaseException as exc:
             self._failure = exc
             self._call.cancel()

@@ -57,7 +57,8 @@ def measured(args: argparse.Namespace, size: runs.Size, folder: Path) -> Results
         began = time.perf_counter()
         print(f"{part}:", flush=True)
         if part == "peers":
-            results.peers = runs.all_peers(size, folder, chosen)
+            results.peers = runs.one_client(size, folder, chosen)
+            results.databases = runs.databases(size, folder, chosen)
         elif part == "clients":
             results.clients = runs.several_clients(size, folder, _among(chosen, runs.CLIENTS))
         elif part == "growth":

@@ -15,7 +15,7 @@ def save(results: Results, path: Path, machine: str) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    peers = sorted((row for row in results.peers if row.measured), key=lambda row: -row.p50)
+    peers = sorted(_once(results.peers, results.databases), key=lambda row: -row.p50)
     panels = [panel for panel in (peers, results.growth) if panel]
     if not panels:
         return
@@ -28,6 +28,11 @@ def save(results: Results, path: Path, machine: str) -> None:
     figure.tight_layout(rect=(0, 0.02, 1, 1))
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def _once(peers: list[Row], databases: list[Row]) -> list[Row]:
+    """All measured rows, without those that stand beside the databases a second time."""
+    return [row for row in [*peers, *(r for r in databases if r.is_database)] if row.measured]
 
 
 def _bars(axis, peers: list[Row]) -> None:

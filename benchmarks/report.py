@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from benchmarks.rows import Cold, Results, Row
+from benchmarks.rows import Cold, Results, Row, named
 from benchmarks.targets import targets
 
 _FLOORS = {"nothing": "floor, memory", "kill -9": "floor, file", "power loss": "floor, fdatasync"}
@@ -21,7 +21,9 @@ def markdown(results: Results, machine: str, versions: str, command: str, date: 
     """All sections for which there is something to show."""
     parts = [f"Machine: {machine}. {versions}. {date}, `{command}`.", _WORDS]
     if results.peers:
-        parts.append("## Peers, one client\n\n" + peers_table(results))
+        parts.append("## One client\n\n" + peers_table(results.peers))
+    if results.databases:
+        parts.append("## One client, databases\n\n" + peers_table(results.databases))
     if results.clients:
         parts.append("## Several clients of one server\n\n" + clients_table(results.clients))
     if results.growth:
@@ -34,7 +36,7 @@ def markdown(results: Results, machine: str, versions: str, command: str, date: 
     return "\n\n".join(parts) + "\n"
 
 
-def peers_table(results: Results) -> str:
+def peers_table(rows: Sequence[Row]) -> str:
     """Fastest first within each durability; what was not measured comes last and says why."""
     head = (
         "peer",
@@ -49,12 +51,10 @@ def peers_table(results: Results) -> str:
         "KB/frame in memory",
     )
     order = list(_FLOORS)
-    measured = sorted(
-        (r for r in results.peers if r.measured), key=lambda r: (order.index(r.durability), r.p50)
-    )
+    measured = sorted((r for r in rows if r.measured), key=lambda r: (order.index(r.durability), r.p50))
     lines = []
     for row in measured:
-        floor = results.row(_FLOORS[row.durability])
+        floor = named(rows, _FLOORS[row.durability])
         sample = row.sample
         verbs = [sample.p(50, verb) for verb in ("append", "search", "fetch")]
         lines.append(
@@ -71,7 +71,7 @@ def peers_table(results: Results) -> str:
                 _memory(row),
             )
         )
-    rest = [(r.name, r.durability, r.note, *[""] * (len(head) - 3)) for r in results.peers if not r.measured]
+    rest = [(r.name, r.durability, r.note, *[""] * (len(head) - 3)) for r in rows if not r.measured]
     return _table(head, [*lines, *rest], left=2)
 
 

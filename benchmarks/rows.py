@@ -1,5 +1,6 @@
 """What a run found, as tables, plots and targets read it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +61,8 @@ class Results:
     """All that one run found; what was not asked for stays empty."""
 
     peers: list[Row] = field(default_factory=list)
+    databases: list[Row] = field(default_factory=list)
+    """With floors and ours again: only rows of one list were measured side by side."""
     clients: list[Row] = field(default_factory=list)
     growth: list[Row] = field(default_factory=list)
     cold: Cold | None = None
@@ -67,11 +70,11 @@ class Results:
 
     def all_rows(self) -> list[Row]:
         """Of all parts, measured or not."""
-        return [*self.peers, *self.clients, *self.growth]
+        return [*self.peers, *self.databases, *self.clients, *self.growth]
 
     def row(self, name: str) -> Row | None:
         """The measured row of a peer with one client."""
-        return next((row for row in self.peers if row.name == name and row.measured), None)
+        return named(self.peers, name)
 
     def with_clients(self, name: str, clients: int) -> Row | None:
         """The measured row of a peer with so many clients."""
@@ -80,3 +83,8 @@ class Results:
     def grown(self, name: str) -> dict[int, Row]:
         """The measured rows of a peer by length of the history."""
         return {row.history: row for row in self.growth if row.name == name and row.measured}
+
+
+def named(table: Sequence[Row], name: str) -> Row | None:
+    """The row of that name, if it was measured."""
+    return next((row for row in table if row.name == name and row.measured), None)

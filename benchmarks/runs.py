@@ -1,7 +1,7 @@
 """The measurements: all peers, several clients, growing histories."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -60,37 +60,56 @@ GROWTH = (
     "LMDB, no sync",
 )
 
+ANCHORS = (
+    "floor, memory",
+    "floor, file",
+    "floor, fdatasync",
+    "ours, local",
+    "ours, local, sync",
+    "ours, unix inline",
+    "ours, unix inline, sync",
+)
+"""What databases are measured beside."""
+
+CACHED_BESIDE = "ours, unix inline"
+
 FULL_HISTORY = 4800
 """Longest history that is written in full."""
 
 
-def all_peers(size: Size, folder: Path, kinds: dict[str, Kind]) -> list[Row]:
-    """Every peer with one client; then the client's cache with queries that come back."""
-    most = size.history + BLOCK_FRAMES * (WARM_UP_STEPS + size.rounds * size.max_steps)
-    tables = []
-    with stands(kinds, folder / "peers", [Video("video-0", size.history, most)]) as (there, notes):
-        samples = interleaved(there, notes, rounds=size.rounds, max_steps=size.max_steps)
-        tables += rows(kinds, there, notes, samples, history=size.history)
-    shutil.rmtree(folder / "peers")
-    if "ours, unix inline" in kinds:
-        tables += _revisiting(size, folder / "cache", most)
-    return tables
-
-
-def _revisiting(size: Size, folder: Path, most: int) -> list[Row]:
-    plain = PEERS["ours, unix inline"]
-    kinds = {"plain": plain, "cached": CACHED}
-    video = Video("video-0", size.history, most, revisit=REVISIT)
-    with stands(kinds, folder, [video]) as (there, notes):
-        samples = interleaved(there, notes, rounds=size.rounds, max_steps=size.max_steps)
-        table = rows(kinds, there, notes, samples, history=size.history)
-    shutil.rmtree(folder)
-    for row in table:
-        row.name += f", {REVISIT:.0%} of hits come back"
+def one_client(size: Size, folder: Path, kinds: Mapping[str, Kind]) -> list[Row]:
+    """Every peer but the databases; then the client's cache with queries that come back."""
+    table = _peers(size, folder, {n: k for n, k in kinds.items() if not k.is_database})
+    if CACHED_BESIDE in kinds:
+        beside = _peers(size, folder, {"off": PEERS[CACHED_BESIDE], "on": CACHED}, revisit=REVISIT)
+        for row in beside:
+            row.name += f", {REVISIT:.0%} of hits come back"
+        table += beside
     return table
 
 
-def several_clients(size: Size, folder: Path, kinds: dict[str, Kind]) -> list[Row]:
+def databases(size: Size, folder: Path, kinds: Mapping[str, Kind]) -> list[Row]:
+    """The databases, with the floors and ours once more beside them.
+
+    Apart, because all peers at once take more memory than a small machine has at hand, and then it is the
+    page cache that is measured.
+    """
+    if not any(kind.is_database for kind in kinds.values()):
+        return []
+    return _peers(size, folder, {n: k for n, k in kinds.items() if k.is_database or n in ANCHORS})
+
+
+def _peers(size: Size, folder: Path, kinds: Mapping[str, Kind], *, revisit: float | None = None) -> list[Row]:
+    most = size.history + BLOCK_FRAMES * (WARM_UP_STEPS + size.rounds * size.max_steps)
+    folder /= "peers"
+    with stands(kinds, folder, [Video("video-0", size.history, most, revisit=revisit)]) as (there, notes):
+        samples = interleaved(there, notes, rounds=size.rounds, max_steps=size.max_steps)
+        table = rows(kinds, there, notes, samples, history=size.history)
+    shutil.rmtree(folder)
+    return table
+
+
+def several_clients(size: Size, folder: Path, kinds: Mapping[str, Kind]) -> list[Row]:
     """1, 4 and 16 clients of one server, each a process with a video of its own."""
     most = size.history + BLOCK_FRAMES * (
         WARM_UP_STEPS + len(size.clients) * size.client_rounds * size.client_steps
@@ -122,7 +141,7 @@ def several_clients(size: Size, folder: Path, kinds: dict[str, Kind]) -> list[Ro
     return table
 
 
-def growing(size: Size, folder: Path, kinds: dict[str, Kind]) -> list[Row]:
+def growing(size: Size, folder: Path, kinds: Mapping[str, Kind]) -> list[Row]:
     """Append, search and fetch one by one, then whole steps, over histories of several lengths."""
     table = []
     for history in size.histories:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from benchmarks.measures import exponent
 from benchmarks.peers.base import Durability
-from benchmarks.rows import Results, Row
+from benchmarks.rows import Results, Row, named
 from benchmarks.workload import FRAME_BYTES
 
 LOCAL, LOCAL_SYNC = "ours, local", "ours, local, sync"
@@ -75,13 +75,14 @@ def _speed(results: Results) -> Iterator[Target]:
 
 def _nearest_database(results: Results) -> Target:
     """The database that comes nearest to ours of equal durability; one that keeps nothing is compared too."""
+    table = results.databases
     ours = {
-        Durability.MEM.value: results.row(LOCAL),
-        Durability.FILE.value: results.row(LOCAL),
-        Durability.SYNC.value: results.row(LOCAL_SYNC) or results.row(UNIX_SYNC),
+        Durability.MEM.value: named(table, LOCAL),
+        Durability.FILE.value: named(table, LOCAL),
+        Durability.SYNC.value: named(table, LOCAL_SYNC) or named(table, UNIX_SYNC),
     }
     ratios: dict[float, str] = {}
-    for row in results.peers:
+    for row in table:
         against = ours.get(row.durability)
         if row.is_database and row.measured and against is not None:
             ratios[row.p50 / against.p50] = f"{row.name}, {_ms(row.p50)} / {_ms(against.p50)}"

@@ -35,9 +35,13 @@ def results() -> Results:
             row("gRPC of three RPCs, unix", 4.0),
             row("gRPC of three RPCs, tcp", 3.0),
             row("Redis", 2.0),
-            row("sqlite-vec, WAL normal", 2.4),
-            row("sqlite-vec, WAL full", 16.0),
             row("LMDB, no sync", 0.1),
+        ],
+        databases=[
+            row("ours, local", 1.6),
+            row("ours, local, sync", 3.2),
+            row("sqlite-vec, WAL normal", 4.8),
+            row("sqlite-vec, WAL full", 32.0),
         ],
         clients=[
             row("ours, local", 0.9, clients=1),
@@ -80,7 +84,7 @@ def test_databases_are_compared_at_equal_durability_and_the_nearest_counts():
     assert nearest.measured == pytest.approx(3.0)
     assert nearest.detail.startswith("sqlite-vec, WAL normal")
     durable = results()
-    durable.peers = [r for r in durable.peers if r.name != "sqlite-vec, WAL normal"]
+    durable.databases = [r for r in durable.databases if r.name != "sqlite-vec, WAL normal"]
     assert by_text(durable, "nearest").measured == pytest.approx(10.0)
 
 
@@ -116,7 +120,7 @@ def test_a_limit_itself_is_met():
 def test_tables_show_what_is_not_installed():
     found = results()
     missing = Row.of(PEERS["Chroma"], history=480, note="not installed: make bench-peers")
-    found.peers.append(missing)
+    found.databases.append(missing)
     text = markdown(found, "a machine", "versions", "command", "2026-01-01")
     assert "| Chroma | power loss | not installed: make bench-peers |" in text
     assert "| ours, local | kill -9 | 0.80 / 0.80 | one call | 1.00 | 1250 | 4.0 | 1.00 |" in text

@@ -42,6 +42,7 @@ class Transfer:
 
     def imported(self, key: VideoKey, reel: Iterable[Buffer], expected: VideoSpec | None) -> VideoInfo:
         """See `Memory.import_video`."""
+        self._videos.check_open()
         if self._store.exists(key):
             raise _exists(key)
         with self._store.scratch() as sent, self._store.scratch() as rewritten:

@@ -11,7 +11,7 @@ from memory_service.admission import LANES, Lane, LaneThreads
 from memory_service.call import Call, Send
 from memory_service.errors import Internal, InvalidArgument, ServiceError
 from memory_service.gate import Gate
-from memory_service.security.access import calling
+from memory_service.security.access import work_for
 from memory_service.security.tokens import Token
 from memory_service.status import to_status
 
@@ -119,52 +119,59 @@ class _Served:
         self._handler = handler
         self._token = token
 
-    def _requests(self, messages: Iterator[bytes], call: Call) -> Any:
-        """The request, or an iterator of requests: decoded, and allowed to the caller."""
-        decoded = self._decoded(messages, call)
-        if self._handler.request_streaming:
-            return decoded
-        for request in decoded:
-            return request
-        raise InvalidArgument("the call has no request", field="request", expected="one message")
+    def _begun(self, context: grpc.ServicerContext) -> Call:
+        call = self._gate.open(self._method, context, self._token)
+        call.cancellation.begin()
+        work_for(self._token)
+        return call
+
+    def _request(self, messages: Iterator[bytes], call: Call) -> Any:
+        """The one request, decoded, and allowed to the caller."""
+        request = self._decoded(call.receive(messages))
+        call.admit(request)
+        return request
+
+    def _requests(self, messages: Iterator[bytes], call: Call) -> Iterator[Any]:
+        """All requests of a stream; those that are answered one by one each take a turn."""
+        while (data := call.receive_next(messages)) is not None:
+            request = self._decoded(data)
+            del data
+            call.admit(request)
+            if self._handler.response_streaming:
+                call.work()
+            yield request
+
+    def _decoded(self, data: bytes) -> Any:
+        try:
+            return self._handler.request_deserializer(data)
+        except DecodeError as exc:
+            raise InvalidArgument(
+                f"the request is no valid message: {exc}", field="request", expected="the method's message"
+            ) from exc
 
     def _encoded(self, response: Any) -> bytes:
         """The bytes of an answer; a method that carries payloads has put them together itself."""
-        encoded: bytes = (
-            response if isinstance(response, bytes) else self._handler.response_serializer(response)
-        )
+        if isinstance(response, bytes):
+            return response
+        encoded: bytes = self._handler.response_serializer(response)
         return encoded
-
-    def _decoded(self, messages: Iterator[bytes], call: Call) -> Iterator[Any]:
-        while (data := call.receive(messages)) is not None:
-            try:
-                request = self._handler.request_deserializer(data)
-            except DecodeError as exc:
-                raise InvalidArgument(
-                    f"the request is no valid message: {exc}",
-                    field="request",
-                    expected="the method's message",
-                ) from exc
-            call.admit(request)
-            if self._handler.request_streaming and self._handler.response_streaming:
-                call.work()
-            yield request
 
 
 class _Single(_Served):
     """One answer."""
 
     def __call__(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        call = self._gate.open(self._method, context, self._token)
-        streaming = self._handler.request_streaming
-        behaviour = self._handler.stream_unary if streaming else self._handler.unary_unary
+        call = self._begun(context)
+        handler = self._handler
         try:
-            with call.cancellation.current(), calling(self._token):
-                request = self._requests(messages, call)
-                if not streaming:
-                    call.work()
-                encoded = self._encoded(behaviour(request, context))
-                call.answer(encoded)
+            if handler.request_streaming:
+                response = handler.stream_unary(self._requests(messages, call), context)
+            else:
+                request = self._request(messages, call)
+                call.work()
+                response = handler.unary_unary(request, context)
+            encoded = self._encoded(response)
+            call.answer(encoded)
         except Exception as exc:
             error = _error(exc)
             status = to_status(error)
@@ -181,12 +188,11 @@ class _Streaming(_Served):
     experimental_non_blocking = True
 
     def __call__(self, messages: Iterator[bytes], context: grpc.ServicerContext, send: Send) -> None:
-        call = self._gate.open(self._method, context, self._token)
+        call = self._begun(context)
         call.answers_with(send)
         try:
-            with call.cancellation.current(), calling(self._token):
-                self._answer(messages, call, context)
-                call.cancellation.check()
+            self._answer(messages, call, context)
+            call.cancellation.check()
         except Exception as exc:
             error = _error(exc)
             call.finish(to_status(error).code.name, error)
@@ -195,9 +201,10 @@ class _Streaming(_Served):
 
     def _answer(self, messages: Iterator[bytes], call: Call, context: grpc.ServicerContext) -> None:
         """Each answer is made in a turn of the call's, and sent outside of it."""
-        streaming = self._handler.request_streaming
-        behaviour = self._handler.stream_stream if streaming else self._handler.unary_stream
-        responses = iter(behaviour(self._requests(messages, call), context))
+        if self._handler.request_streaming:
+            responses = iter(self._handler.stream_stream(self._requests(messages, call), context))
+        else:
+            responses = iter(self._handler.unary_stream(self._request(messages, call), context))
         try:
             while True:
                 if not call.patient:

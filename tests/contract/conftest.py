@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from rich_videos import LENGTH, fill
 from samples import KEY, SPEC
 
 from memory_service.client import MemoryClient
@@ -69,4 +70,11 @@ def memory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Memory]:
 def video(memory: Memory) -> Memory:
     """A memory with the empty video KEY."""
     memory.create_video(KEY, SPEC)
+    return memory
+
+
+@pytest.fixture
+def rich(memory: Memory) -> Memory:
+    """A memory with LENGTH frames in KEY that carry more than an embedding."""
+    fill(memory, KEY, LENGTH)
     return memory

@@ -1,5 +1,6 @@
 """One process per data directory and per address: the second one says so and changes nothing."""
 
+import signal
 import subprocess
 from pathlib import Path
 
@@ -41,6 +42,44 @@ class TestSecondServer:
             assert "Traceback" not in refused.stderr
             assert memory.info().version
             assert memory.list_videos("pool") == []
+
+
+@pytest.mark.parametrize("link", ["data", "above"])
+def test_another_way_to_the_same_directory_is_no_way_around(tmp_path: Path, link: str) -> None:
+    (tmp_path / "above").mkdir()
+    data_dir = tmp_path / "above" / "data"
+    (tmp_path / "link").symlink_to(data_dir if link == "data" else tmp_path / "above")
+    other = tmp_path / "link" if link == "data" else tmp_path / "link" / "data"
+    with ServerProcess(data_dir) as server, MemoryClient(server.address) as memory:
+        memory.create_video(KEY, SPEC)
+        refused = start(other, "127.0.0.1:0")
+        assert refused.returncode == 4
+        assert str(server.pid) in refused.stderr
+        memory.append(KEY, block(0))
+        assert_frames(memory, 0, 3)
+    with ServerProcess(other) as server, MemoryClient(server.address) as memory:
+        assert_frames(memory, 0, 3)
+
+
+def test_a_first_server_that_stands_still_keeps_its_directory(tmp_path: Path) -> None:
+    """A lock that a timeout could break would let two servers write one reel."""
+    with ServerProcess(tmp_path / "data") as server, MemoryClient(server.address) as memory:
+        memory.create_video(KEY, SPEC)
+        memory.append(KEY, block(0))
+        server.send(signal.SIGSTOP)
+        assert start(tmp_path / "data", "127.0.0.1:0").returncode == 4
+        server.send(signal.SIGCONT)
+        memory.append(KEY, block(3))
+        assert_frames(memory, 0, 6)
+
+
+def test_a_lock_file_left_by_a_crash_locks_nobody_out(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data") as first:
+        first.kill()
+        assert (tmp_path / "data" / ".lock").read_text().strip() == str(first.pid)
+        with ServerProcess(tmp_path / "data") as second, MemoryClient(second.address) as memory:
+            memory.create_video(KEY, SPEC)
+            assert (tmp_path / "data" / ".lock").read_text().strip() == str(second.pid)
 
 
 def test_a_socket_left_by_a_crash_is_taken_over(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class Service(Engine):
     def connect(self, place: str, video: Video) -> Peer:
         options: dict[str, Any] = {} if self.cache else {"cache_bytes": 0}
         if _HAS_LOCAL:
-            options["local"] = "auto" if self.local else "off"
+            options["local"] = self.local
         return MemoryPeer(MemoryClient(place, timeout_s=OPENING_S, **options), video, sync=self._sync)
 
 

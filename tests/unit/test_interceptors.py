@@ -25,7 +25,7 @@ LINE = re.compile(
 def memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[MemoryClient]:
     server = Server(ServiceConfig(data_dir=tmp_path / "data", address="127.0.0.1:0"))
     server.start()
-    with MemoryClient(server.address, retain_bytes=0) as client:
+    with MemoryClient(server.address, retain_bytes=0, local=False) as client:
         client.create_video(KEY, SPEC)
         caplog.set_level(logging.INFO, "memory_service.requests")
         yield client
@@ -72,7 +72,7 @@ def test_a_defect_is_logged_here_and_told_nowhere(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("secret of the house")
 
-    monkeypatch.setattr(MemoryEngine, verb, broken)
+    monkeypatch.setattr(MemoryEngine, {"fetch": "fetch_stored"}.get(verb, verb), broken)
     with pytest.raises(Internal) as caught:
         memory.info() if verb == "info" else memory.fetch([Handle(KEY, 1, 0)])
     assert "secret" not in str(caught.value)

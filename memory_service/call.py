@@ -11,8 +11,8 @@ import grpc
 
 from memory_service.admission import InflightBytes
 from memory_service.cancellation import Cancellation
-from memory_service.errors import Cancelled, ServiceError
-from memory_service.security.access import authorize
+from memory_service.errors import Cancelled, InvalidArgument, ServiceError
+from memory_service.security.access import authorize, subject
 from memory_service.security.tokens import Token
 from memory_service.status import to_status
 from memory_service.turns import Turns
@@ -43,6 +43,8 @@ class Common:
 
     turns: Turns
     inflight: InflightBytes
+    calls: "set[Call]"
+    """Those that are open. Adding to a set and discarding from it are atomic."""
     observer: Observer | None
     idle_s: float
     """Longest wait for a caller to send or to read."""
@@ -51,7 +53,31 @@ class Common:
 
 
 class Call:
-    """One call. Its own thread uses it, but for `end`, `stalled` and `closed`."""
+    """One call. Its own thread uses it, but for `end`, `stalled`, `cancel` and `closed`."""
+
+    __slots__ = (
+        "_began",
+        "_bytes_in",
+        "_bytes_out",
+        "_closed",
+        "_common",
+        "_context",
+        "_ended",
+        "_finished",
+        "_held_bytes",
+        "_idle_until",
+        "_lock",
+        "_pool",
+        "_receiving",
+        "_send",
+        "_timeout_s",
+        "_turn_since",
+        "_video",
+        "cancellation",
+        "method",
+        "patient",
+        "token",
+    )
 
     def __init__(
         self,
@@ -65,25 +91,20 @@ class Call:
         """`token` is None where the server has none; `patient` calls may idle for `stream_idle_s`."""
         self.method = method
         self.token = token
+        self.patient = patient
         remaining_s = context.time_remaining()
-        timeout_s = remaining_s if remaining_s is not None and remaining_s < _NO_DEADLINE_S else None
-        self.cancellation = Cancellation(timeout_s=timeout_s, active=context.is_active)
-        self._timeout_s = timeout_s
+        self._timeout_s = remaining_s if remaining_s is not None and remaining_s < _NO_DEADLINE_S else None
+        self.cancellation = Cancellation(timeout_s=self._timeout_s, active=context.is_active)
         self._context = context
         self._common = common
-        self.patient = patient
         self._lock = threading.Lock()
         self._send: Send | None = None
-        self._receiving = False
-        self._ended = False
-        self._finished = False
-        self._closed = False
+        self._receiving = self._ended = self._finished = self._closed = False
         self._idle_until: float | None = None
-        self._turn: tuple[str, float] | None = None
-        self._held_bytes = 0
+        self._turn_since: float | None = None
+        self._held_bytes = self._bytes_in = self._bytes_out = 0
+        self._pool = self._video = ""
         self._began = time.perf_counter()
-        self._bytes_in = self._bytes_out = 0
-        self._pool, self._video = "", ""
         if common.observer is not None:
             common.observer.began(method)
 
@@ -91,55 +112,57 @@ class Call:
         """The call answers with a stream: what `send` is given."""
         self._send = send
 
-    def receive(self, messages: Iterator[bytes]) -> bytes | None:
-        """The caller's next message, or None after the last.
+    def receive(self, messages: Iterator[bytes]) -> bytes:
+        """The caller's first message. Raises what ended the call, InvalidArgument, Overloaded."""
+        self._idle_until = time.monotonic() + self._common.idle_s
+        data = self._next(messages)
+        self._idle_until = None
+        if data is None:
+            raise InvalidArgument("the call has no request", field="request", expected="one message")
+        self._take(len(data))
+        return data
+
+    def receive_next(self, messages: Iterator[bytes]) -> bytes | None:
+        """The caller's next message of a stream, or None after the last.
 
         Gives back the turn and the bytes of the one before. Raises what ended the call, Overloaded.
         """
         self.pause()
         self._release(0)
-        first = not self._bytes_in
+        patient = self.patient and self._bytes_in > 0
         with self._lock:
             self.cancellation.check()
             self._receiving = True
-            self._idle_until = self._limit(patient=self.patient and not first)
+            self._idle_until = self._limit(patient=patient)
         try:
-            data = next(messages)
-        except StopIteration:
-            self.cancellation.check()
-            return None
-        except grpc.RpcError as exc:
-            self.cancellation.check()
-            raise Cancelled("the caller is gone") from exc
+            data = self._next(messages)
         finally:
             with self._lock:
                 self._receiving = False
                 self._idle_until = None
-        self._bytes_in += len(data)
-        self._common.inflight.take(len(data))
-        self._held_bytes = len(data)
+        if data is not None:
+            self._take(len(data))
         return data
 
     def admit(self, request: Any) -> None:
         """Let a decoded request pass if the caller may make it. Raises PermissionDenied."""
-        authorize(self.method, request, self.token)
+        if self.token is not None:
+            authorize(self.method, request, self.token)
         if not self._pool:
-            pool, video = _subject(request)
-            self._pool = pool if not pool or is_id(pool) else "?"
-            self._video = video if not video or is_id(video) else "?"
+            self._pool, self._video = subject(self.method, request)
 
     def work(self) -> None:
         """Have a turn to be at work, waiting for it if need be. Raises Overloaded, what ended the call."""
-        if self._turn is None and self._pool:
+        if self._turn_since is None and self._pool:
             self._common.turns.enter(self._pool, self.cancellation)
-            self._turn = (self._pool, time.perf_counter())
+            self._turn_since = time.perf_counter()
         self.cancellation.check()
 
     def pause(self) -> None:
         """Give the turn back."""
-        if self._turn is not None:
-            (pool, since), self._turn = self._turn, None
-            self._common.turns.leave(pool, time.perf_counter() - since)
+        if self._turn_since is not None:
+            seconds, self._turn_since = time.perf_counter() - self._turn_since, None
+            self._common.turns.leave(self._pool, seconds)
 
     def send(self, data: bytes) -> None:
         """Send one message of a stream; waits while its caller does not read. Raises what ended the call."""
@@ -193,17 +216,34 @@ class Call:
 
     def closed(self) -> None:
         """The answer is with the caller, or the caller is gone: nothing is held for it any more."""
+        self._common.calls.discard(self)
         self._idle_until = None
         with self._lock:
             self._closed = True
             if self._finished:
                 self._release(0)
+                return
         self.cancellation.end(Cancelled("the caller is gone"))
 
     @property
     def peer(self) -> str:
         """Where the call comes from, as gRPC says it."""
         return str(self._context.peer())
+
+    def _next(self, messages: Iterator[bytes]) -> bytes | None:
+        try:
+            return next(messages)
+        except StopIteration:
+            self.cancellation.check()
+            return None
+        except grpc.RpcError as exc:
+            self.cancellation.check()
+            raise Cancelled("the caller is gone") from exc
+
+    def _take(self, num_bytes: int) -> None:
+        self._bytes_in += num_bytes
+        self._common.inflight.take(num_bytes)
+        self._held_bytes = num_bytes
 
     def _close(self, error: ServiceError | None) -> None:
         """Send the status of a stream; under the lock, as it can be sent only once."""
@@ -237,21 +277,13 @@ class Call:
             self._bytes_out,
             self.peer,
             "-" if self.token is None else self.token.id,
-            self._pool or "-",
-            self._video or "-",
+            _loggable(self._pool),
+            _loggable(self._video),
             "-" if self._timeout_s is None else round(1e3 * (self._timeout_s - seconds)),
             f" field={error.field!r}" if error is not None and error.field else "",
         )
 
 
-def _subject(request: Any) -> tuple[str, str]:
-    """Pool and video that a request is about, the first where it names several; empty where it names none."""
-    for name in ("key", "parent"):
-        if hasattr(request, name):
-            key = getattr(request, name)
-            return key.pool, key.video
-    for handle in getattr(request, "handles", ())[:1]:
-        return handle.key.pool, handle.key.video
-    for key in getattr(request, "keys", ())[:1]:
-        return key.pool, key.video
-    return getattr(request, "pool", ""), getattr(request, "video", "")
+def _loggable(name: str) -> str:
+    """A name that cannot forge a line: what is none is not repeated."""
+    return (name if is_id(name) else "?") if name else "-"

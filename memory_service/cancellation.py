@@ -15,6 +15,8 @@ from memory_service.errors import Cancelled, DeadlineExceeded, ServiceError
 class Cancellation:
     """The end of one call before its time. Safe for threads."""
 
+    __slots__ = ("_active", "_error", "_lock", "_wakers", "deadline")
+
     def __init__(self, *, timeout_s: float | None = None, active: Callable[[], bool] = lambda: True) -> None:
         """`timeout_s` is what is left of the call's deadline, `active` says whether its caller is there."""
         self.deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -60,9 +62,13 @@ class Cancellation:
             with self._lock:
                 self._wakers.remove(wake)
 
+    def begin(self) -> None:
+        """From now on this is the call that runs in this context, until another begins."""
+        _current.set(self)
+
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Inside the `with`, this is the call that runs in this thread."""
+        """Inside the `with`, this is the call that runs in this context."""
         token = _current.set(self)
         try:
             yield

@@ -62,11 +62,12 @@ class Gate:
         self._common = Common(
             turns=Turns(max_running=config.num_threads, max_waiting=config.max_waiting),
             inflight=InflightBytes(config.max_inflight_bytes),
+            calls=set(),
             observer=observer,
             idle_s=config.idle_s,
             stream_idle_s=config.stream_idle_s,
         )
-        self._calls = OpenCalls(self._valid, idle_s=config.idle_s)
+        self._calls = OpenCalls(self._common.calls, self._valid, idle_s=config.idle_s)
         self.probes = Probes()
         sizes = {
             Lane.CALLS: (config.num_threads + config.max_waiting, _WAITING_CALLS),
@@ -140,14 +141,9 @@ class Gate:
         """A call that has its thread."""
         patient = LANES.get(method) in _PATIENT
         call = Call(method, context, token, self._common, patient=patient)
-        self._calls.add(call)
-
-        def closed() -> None:
-            self._calls.remove(call)
+        self._common.calls.add(call)
+        if not context.add_callback(call.closed):
             call.closed()
-
-        if not context.add_callback(closed):
-            closed()
         return call
 
     def reload_tokens(self) -> bool:

@@ -22,12 +22,11 @@ class OpenCalls:
     thread and the memory that its call holds; a call whose token is no longer valid is ended.
     """
 
-    def __init__(self, valid: Callable[[Token], bool], *, idle_s: float) -> None:
-        """`valid` says whether a token that let a call in still would."""
+    def __init__(self, calls: set[Call], valid: Callable[[Token], bool], *, idle_s: float) -> None:
+        """`calls` holds the open ones; `valid` says whether a token that let a call in still would."""
         self._valid = valid
         self._period_s = min(_LONGEST_PERIOD_S, idle_s / 4)
-        self._calls: set[Call] = set()
-        self._lock = threading.Lock()
+        self._calls = calls
         self._stop = threading.Event()
         self._beat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="open-calls", daemon=True)
@@ -41,18 +40,9 @@ class OpenCalls:
         """Its thread, for a watchdog."""
         return Worker(self._thread.name, self._thread.is_alive(), self._beat, self._period_s)
 
-    def add(self, call: Call) -> None:
-        with self._lock:
-            self._calls.add(call)
-
-    def remove(self, call: Call) -> None:
-        """Idempotent."""
-        with self._lock:
-            self._calls.discard(call)
-
     def end(self, error: ServiceError, which: Callable[[Call], bool] = lambda _: True) -> None:
         """End the calls for which `which` holds, each at its next safe point."""
-        for call in self._snapshot():
+        for call in list(self._calls):
             if which(call):
                 call.end(error)
 
@@ -64,7 +54,7 @@ class OpenCalls:
     def _run(self) -> None:
         while not self._stop.wait(self._period_s):
             self._beat = time.monotonic()
-            for call in self._snapshot():
+            for call in list(self._calls):
                 self._look_at(call)
 
     def _look_at(self, call: Call) -> None:
@@ -73,7 +63,3 @@ class OpenCalls:
             call.cancel()
         elif call.token is not None and not self._valid(call.token):
             call.end(Unauthenticated(f"token {call.token.id} is not valid any more", field="authorization"))
-
-    def _snapshot(self) -> list[Call]:
-        with self._lock:
-            return list(self._calls)

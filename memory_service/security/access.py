@@ -1,7 +1,6 @@
 """Which right in which pool each RPC needs: the one table. What is not in it is allowed to nobody."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeAlias
 
@@ -97,6 +96,35 @@ RULES: Mapping[str, Rule] = {
 }
 
 
+def _of_key(request: Any) -> tuple[str, str]:
+    return request.key.pool, request.key.video
+
+
+def _of_pool(request: Any) -> tuple[str, str]:
+    return request.pool, ""
+
+
+_SUBJECTS: Mapping[str, Callable[[Any], tuple[str, str]]] = {
+    "CreatePool": _of_pool,
+    "GetPool": _of_pool,
+    "ListPools": lambda _: ("", ""),
+    "UpdatePool": _of_pool,
+    "DropPool": _of_pool,
+    "ListVideos": _of_pool,
+    "Fetch": lambda request: _of_key(request.handles[0]) if request.handles else ("", ""),
+    "ForkVideo": lambda request: (request.parent.pool, request.parent.video),
+    "Heartbeat": lambda request: (request.keys[0].pool, request.keys[0].video) if request.keys else ("", ""),
+    "Watch": lambda request: (request.pool, request.video),
+    "OpenLocal": lambda _: ("", ""),
+    "ServerInfo": lambda _: ("", ""),
+}
+
+
+def subject(method: str, request: Any) -> tuple[str, str]:
+    """Pool and video that a request is about, the first of several; empty where it names none."""
+    return _SUBJECTS.get(method, _of_key)(request)
+
+
 def authorize(method: str, request: Any, token: Token | None) -> None:
     """Let a request of `method` pass, or raise PermissionDenied for the first right that it lacks.
 
@@ -116,18 +144,13 @@ def authorize(method: str, request: Any, token: Token | None) -> None:
         passed.add((right, pool))
 
 
-@contextmanager
-def calling(token: Token | None) -> Iterator[None]:
-    """Inside the `with`, this thread works for `token`."""
-    reset = _caller.set(token)
-    try:
-        yield
-    finally:
-        _caller.reset(reset)
+def work_for(token: Token | None) -> None:
+    """From now on this context works for `token`, until it works for another."""
+    _caller.set(token)
 
 
 def sees(pool: str) -> bool:
-    """Whether the caller for whom this thread works has any right in a pool; everybody without tokens."""
+    """Whether the caller for whom this context works has any right in a pool; everybody without tokens."""
     token = _caller.get()
     return token is None or token.sees(pool)
 

@@ -78,7 +78,8 @@ class Recall:
     ) -> list[tuple[Hit, ...]]:
         """Hits of each query, best first; `fields` name the queries in errors, `log` writes each down.
 
-        `again`: its caller may have lost the answer to this search, and then it is in the log. `state` is where the video stands now. Raises NotFound for a query or pinned frame that is not kept.
+        `again`: its caller may have lost the answer to this search, and then it is in the log. `state` is
+        where the video stands now. Raises NotFound for a query or pinned frame that is not kept.
         """
         started = time.perf_counter()
         asks = self.asks(queries, fields)

@@ -1,7 +1,6 @@
 """One reel as a local file: appended in preallocated extents, mapped for reading, committed by fdatasync."""
 
 import logging
-import mmap
 import os
 import threading
 from dataclasses import replace
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from memory_service.errors import DataLoss, ServiceError, Unavailable
-from memory_service.growing_map import GrowingMap
 from memory_service.quota import Account
 from memory_service.reel import (
     PREFIX_BYTES,
@@ -22,14 +20,11 @@ from memory_service.reel import (
     encode,
 )
 from memory_service.store.failures import storage_error
+from memory_service.store.growing_file import GrowingFile
 from memory_service.store.scan import FileSource, Scan, open_regular, rescan_from_disk, scan
 from memory_service.store.syncs import fdatasync
-from memory_service.types import Buffer
 
 _log = logging.getLogger(__name__)
-
-_MAX_BUFFERS = 1024
-"""IOV_MAX of Linux: how many buffers one pwritev takes."""
 
 _MARKS = frozenset(Kind) - {Kind.VIDEO, Kind.BLOCK, Kind.RETRIEVAL}
 """Records that say something about others: small, and never refused for want of quota."""
@@ -58,17 +53,12 @@ class ReelFile:
     ) -> None:
         """`account` is where its bytes are booked; None where they are not counted."""
         self.path = path
-        self.inode = os.fstat(fd).st_ino
         self.read_only = read_only
         self.failure: str | None = None
         self.end = found.end
         self.durable = min(found.durable, found.end)
-        self._fd = fd
-        self._segments = GrowingMap()
-        self._segments.grow(fd, size)
-        self._whole = memoryview(b"")
-        self._allocated = size
-        self._extent_bytes = extent_bytes
+        self._file = GrowingFile(fd, size, extent_bytes)
+        self.inode = self._file.inode
         self._sequence = len(found.records)
         self._epoch = found.records[0].prefix.epoch
         self._to_commit = max(r.end for r in found.records if r.prefix.kind != Kind.COMMIT)
@@ -88,7 +78,7 @@ class ReelFile:
 
     @property
     def closed(self) -> bool:
-        return self._fd < 0
+        return self._file.closed
 
     def append(self, kind: Kind, header: dict[str, Any], body: Body | None = None) -> Record:
         """Add a record at the end; after the return it survives a crash of the process.
@@ -97,7 +87,7 @@ class ReelFile:
         then as before.
         """
         with self._lock:
-            if self._fd < 0:
+            if self._file.closed:
                 raise Unavailable(f"reel {self.path} is closed")
             if self.failure is not None:
                 raise Unavailable(f"reel {self.path} refuses appends since {self.failure}", expected=_RESTART)
@@ -107,8 +97,7 @@ class ReelFile:
             if self._account is not None:
                 self._account.grow(prefix.record_bytes, mark=kind in _MARKS)
             try:
-                self._allocate(self.end + prefix.record_bytes)
-                _write_all(self._fd, buffers, self.end)
+                self._file.write(buffers, self.end)
             except OSError as exc:
                 self._wipe_after_end()
                 self._book_end()
@@ -124,20 +113,13 @@ class ReelFile:
 
     def view(self, offset: int, length: int) -> memoryview:
         """Read-only bytes of the file; valid while referenced, whatever happens to the reel."""
-        found = self._segments.view(offset, length)
-        if found is None and offset + length <= len(self._whole):
-            found = self._whole[offset : offset + length]
+        found = self._file.mapped(offset, length)
         if found is not None:
             return found
         with self._lock:
-            if self._fd < 0:
+            if self._file.closed:
                 raise Unavailable(f"reel {self.path} is closed")
-            self._segments.grow(self._fd, self._allocated)
-            found = self._segments.view(offset, length)
-            if found is None:
-                self._whole = _mapped(self._fd, self._allocated)
-                found = self._whole[offset : offset + length]
-            return found
+            return self._file.view(offset, length)
 
     def record(self, offset: int) -> Record:
         """The record at `offset`, read again. Raises DataLoss."""
@@ -159,12 +141,12 @@ class ReelFile:
                 return
             if self.failure is not None:
                 raise Unavailable(f"reel {self.path} cannot commit: {self.failure}", expected=_RESTART)
-            if self._fd < 0:
+            if self._file.closed:
                 if upto is None:
                     return
                 raise Unavailable(f"reel {self.path} is closed")
             try:
-                fdatasync(self._fd)
+                fdatasync(self._file.fd)
             except OSError as exc:
                 self.failure = f"fdatasync failed: {exc.strerror}"
                 _log.error(
@@ -188,8 +170,7 @@ class ReelFile:
         """Bring the file of a former process into a known state: no torn tail, all of it durable."""
         try:
             if torn:
-                os.ftruncate(self._fd, self.end)
-                self._allocated = self.end
+                self._file.cut(self.end)
         except OSError as exc:
             raise storage_error(f"the torn tail of {self.path} could not be cut", exc) from exc
         self.commit()
@@ -200,7 +181,7 @@ class ReelFile:
         Raises Exhausted, Unavailable.
         """
         try:
-            if self._fd >= 0 and not self.read_only:
+            if not self._file.closed and not self.read_only:
                 self.commit()
                 with self._sync_lock, self._lock:
                     self._trim()
@@ -220,31 +201,17 @@ class ReelFile:
     def abandon(self) -> None:
         """Release the file as it is."""
         with self._sync_lock, self._lock:
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
-
-    def _allocate(self, end: int) -> None:
-        if end <= self._allocated:
-            return
-        size = -(-end // self._extent_bytes) * self._extent_bytes
-        try:
-            os.posix_fallocate(self._fd, self._allocated, size - self._allocated)
-        except OSError:
-            size = end
-            os.posix_fallocate(self._fd, self._allocated, size - self._allocated)
-        self._allocated = size
+            self._file.close()
 
     def _trim(self) -> None:
-        if self._allocated > self.end:
-            os.ftruncate(self._fd, self.end)
-            self._allocated = self.end
-            os.fdatasync(self._fd)
+        if self._file.allocated > self.end:
+            self._file.cut(self.end)
+            os.fdatasync(self._file.fd)
             self.durable = self.end
 
     def _look_behind(self) -> bytes:
         """What lies where the next record will."""
-        return os.pread(self._fd, PREFIX_BYTES, self.end)
+        return os.pread(self._file.fd, PREFIX_BYTES, self.end)
 
     def _book_end(self) -> None:
         """Book what is there, and a mark for what is not durable yet."""
@@ -254,8 +221,7 @@ class ReelFile:
     def _wipe_after_end(self) -> None:
         """Undo a partial write, so that no reader ever sees it."""
         try:
-            os.ftruncate(self._fd, self.end)
-            self._allocated = self.end
+            self._file.cut(self.end)
         except OSError as exc:
             self.failure = f"a partial write could not be undone: {exc.strerror}"
             _log.error("reel poisoned path=%s end=%d reason=%s", self.path, self.end, self.failure)
@@ -296,19 +262,3 @@ def open_reel(
     if found.recovery is not None:
         _log.warning("torn tail cut %s", found.recovery)
     return reel, found
-
-
-def _mapped(fd: int, size: int) -> memoryview:
-    return memoryview(mmap.mmap(fd, size, access=mmap.ACCESS_READ) if size else b"")
-
-
-def _write_all(fd: int, buffers: list[Buffer], offset: int) -> None:
-    """Write `buffers` at `offset`, in one call unless there are too many or the kernel takes less."""
-    rest = [memoryview(buffer) for buffer in buffers if len(buffer)]
-    while rest:
-        written = os.pwritev(fd, rest[:_MAX_BUFFERS], offset)
-        offset += written
-        while rest and written >= len(rest[0]):
-            written -= len(rest.pop(0))
-        if written:
-            rest[0] = rest[0][written:]

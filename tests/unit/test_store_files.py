@@ -234,7 +234,7 @@ class TestGroupCommit:
             store.create(VideoInfo(key, SPEC, VideoState(1, 0, 0), 0))
             reels.append(store.open(key)[0])
             add(reels[-1], 0)
-        sync, bad = os.fdatasync, reels[1]._fd
+        sync, bad = os.fdatasync, reels[1]._file.fd
 
         def failing(fd: int) -> None:
             if fd == bad:

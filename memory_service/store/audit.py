@@ -34,6 +34,9 @@ from memory_service.reel import (
 from memory_service.types import Span, VideoKey
 
 _CHUNK_BYTES = 1 << 20
+_COUNTED = {Kind.BLOCK, Kind.FORK, Kind.TRUNCATE}
+"""Records without which the number of frames is not known."""
+
 _HEADER_BYTES = 1 << 18
 """How much of a header is read where its size is not known."""
 
@@ -198,7 +201,7 @@ class _Walk:
         except Damaged as exc:
             cut = offset + prefix.record_bytes > len(self._data)
             problem = self._note(offset, Part.MISSING if cut else Part.HEADER, str(exc))
-            problem.open_end = prefix.kind == Kind.BLOCK
+            problem.open_end = prefix.kind in _COUNTED
         else:
             self._check_padding(record)
             try:
@@ -265,11 +268,17 @@ class _Walk:
         problem = self._note(offset, part, message)
         problem.open_end = True
         header = _legible_header(self._data, offset)
-        if header is not None:
-            problem.open_end = False
-            if "parts" in header and header.get("start") == self.frames:
-                problem.frames = _spans(self.frames, self.frames + header["n"])
-                self.frames += header["n"]
+        if header is None:
+            return
+        problem.open_end = False
+        if "parts" in header and header.get("start") == self.frames:
+            problem.frames = _spans(self.frames, self.frames + header["n"])
+            self.frames += header["n"]
+        elif "bases" in header:
+            problem.frames = _spans(0, header["length"])
+            self.frames = header["length"]
+        elif header.keys() == {"epoch", "length"}:
+            self._cut(header["length"])
 
     def _note(self, offset: int, part: Part, message: str) -> _Problem:
         problem = _Problem(offset, self._sequence, part, message, self.frames)

@@ -1,38 +1,21 @@
 """A flipped bit in every place of every kind of record: what the memory does, and what `verify` says."""
 
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from damaging import flip, places, records_of
 from samples import ALL, SPEC, assert_frames, block, query, state
 
 from memory_service.engine import MemoryEngine
 from memory_service.errors import DataLoss
 from memory_service.findings import Class, Finding, Part
-from memory_service.reel import PREFIX_BYTES, Kind, Record
-from memory_service.store.scan import FileSource, scan
+from memory_service.reel import Kind, Record
 from memory_service.types import Query, Span, VideoKey
 from memory_service.verify import verify
 
 HARMED, OTHER = VideoKey("pool", "harmed"), VideoKey("pool", "other")
 DURABLE, LENGTH = 9, 18
-PREFIX_FIELDS = {
-    "magic": 0,
-    "version": 4,
-    "type": 6,
-    "flags": 8,
-    "header_bytes": 12,
-    "body_bytes": 16,
-    "sequence": 24,
-    "epoch": 32,
-    "durable": 40,
-    "header_crc": 48,
-    "body_crc": 52,
-    "reserved": 56,
-    "prefix_crc": 60,
-}
 
 
 @pytest.fixture(scope="module")
@@ -61,67 +44,7 @@ def reel(data_dir: Path) -> Path:
 
 
 def records(data_dir: Path) -> list[Record]:
-    with reel(data_dir).open("rb") as file:
-        return list(scan(reel(data_dir), FileSource(file.fileno())).records)
-
-
-def flip(path: Path, offset: int, bit: int = 3) -> None:
-    with path.open("r+b") as file:
-        file.seek(offset)
-        byte = file.read(1)[0] ^ 1 << bit
-        file.seek(offset)
-        file.write(bytes([byte]))
-
-
-@dataclass(frozen=True)
-class Place:
-    """One byte to harm, and what must be said of it."""
-
-    record: Record
-    offset: int
-    part: Part
-    frames: tuple[Span, ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.record.prefix.sequence}@{self.offset - self.record.offset}"
-
-
-def places(record: Record) -> Iterator[Place]:
-    """At least one byte of each class of offsets in a record."""
-    header, span = record.header, ()
-    if record.prefix.kind == Kind.BLOCK:
-        span = (Span(header["start"], header["start"] + header["n"]),)
-    for at in PREFIX_FIELDS.values():
-        yield Place(record, record.offset + at, Part.PREFIX, span)
-        yield Place(record, record.offset + at + 1, Part.PREFIX, span)
-    start = record.offset + PREFIX_BYTES
-    for at in (0, 1, record.prefix.header_bytes // 2, record.prefix.header_bytes - 1):
-        if at < record.prefix.header_bytes:
-            yield Place(record, start + at, Part.HEADER, span)
-    if start + record.prefix.header_bytes < record.body:
-        for offset in (start + record.prefix.header_bytes, record.body - 1):
-            yield Place(record, offset, Part.HEADER_PADDING, ())
-    if record.prefix.kind == Kind.BLOCK:
-        yield from body_places(record)
-
-
-def body_places(record: Record) -> Iterator[Place]:
-    """The first and last byte of each embedding and payload, and the padding behind each part."""
-    header = record.header
-    size = 4 * header["dim"]
-    for row in range(header["n"]):
-        frames = (Span(header["start"] + row, header["start"] + row + 1),)
-        yield Place(record, record.body + row * size, Part.BODY, frames)
-        yield Place(record, record.body + (row + 1) * size - 1, Part.BODY, frames)
-        for extents in header["parts"].values():
-            offset, length, _ = extents[row]
-            if length:
-                yield Place(record, record.body + offset, Part.BODY, frames)
-                yield Place(record, record.body + offset + length - 1, Part.BODY, frames)
-            if length % 64:
-                yield Place(record, record.body + offset + length, Part.BODY_PADDING, ())
-                yield Place(record, record.body + offset + 63, Part.BODY_PADDING, ())
+    return records_of(reel(data_dir))
 
 
 def by_kind(data_dir: Path, kind: Kind, *, durable: bool) -> Record:
@@ -138,8 +61,10 @@ def check_others(memory: MemoryEngine) -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.VIDEO, Kind.BLOCK, Kind.RETRIEVAL, Kind.COMMIT])
-def test_harm_to_durable_records_is_damage_and_told_exactly(data_dir: Path, kind: Kind) -> None:
-    record = by_kind(data_dir, kind, durable=True)
+def test_harm_to_durable_records_is_damage_and_told_exactly(
+    data_dir: Path, crashed: Path, kind: Kind
+) -> None:
+    record, end = by_kind(data_dir, kind, durable=True), records(data_dir)[-1].end
     for place in places(record):
         if place.part is Part.HEADER_PADDING:
             continue
@@ -156,9 +81,14 @@ def test_harm_to_durable_records_is_damage_and_told_exactly(data_dir: Path, kind
         assert error.value.details["offset"] == str(record.offset)
         check_others(memory)
         memory.close()
-        assert reel(data_dir).read_bytes() == before, "what is damaged is left as it is"
-        flip(reel(data_dir), place.offset)
+        assert reel(data_dir).read_bytes()[:end] == before[:end], "what is damaged is left as it is"
+        assert [where(again) for again in verify(data_dir).findings] == [where(finding)]
+        shutil.copytree(crashed, data_dir, dirs_exist_ok=True)
     assert verify(data_dir).findings == ()
+
+
+def where(finding: Finding) -> tuple[Class, Part, int | None, tuple[Span, ...]]:
+    return finding.kind, finding.part, finding.offset, finding.frames
 
 
 @pytest.mark.parametrize("kind", [Kind.BLOCK, Kind.RETRIEVAL])

@@ -117,10 +117,14 @@ class Videos:
             self._slots.clear(key, slot)
 
     def drop_all(self, pool: str) -> None:
-        """Forget all videos of a pool, readable or not. Raises Unavailable."""
+        """Forget all videos of a pool, readable or not; for good as soon as its directory is.
+
+        Raises Unavailable.
+        """
         for key in self._store.keys(pool):
-            with suppress(NotFound):
-                self.drop(key)
+            with suppress(NotFound), self._slots.locked(key) as slot:
+                self._drop(key, slot, slot.video, EventKind.DROPPED, durably=False)
+                self._slots.clear(key, slot)
 
     def expire(self, key: VideoKey, due: Callable[[], bool]) -> bool:
         """Drop a video that nobody is using and that is still `due`. Returns whether it is gone.
@@ -274,16 +278,18 @@ class Videos:
             self.recoveries.append(found.recovery)
         return video
 
-    def _drop(self, key: VideoKey, slot: Slot, video: Video | None, kind: EventKind) -> None:
+    def _drop(
+        self, key: VideoKey, slot: Slot, video: Video | None, kind: EventKind, *, durably: bool = True
+    ) -> None:
         """Drop what is under a locked slot: `video` if it is open, or else its files."""
         stat = self._store.stat(key)
         num_bytes = stat.st_size
         if video is None:
-            self._store.drop(key)
+            self._store.drop(key, durably=durably)
             self._ledger.correct(key.pool, -num_bytes, -1)
         else:
             kept = self._shares.is_shared(stat.st_ino)
-            num_bytes = video.drop(lambda: self._store.drop(key), kept=kept)
+            num_bytes = video.drop(lambda: self._store.drop(key, durably=durably), kept=kept)
             self._settle_account(key, slot)
             self._ledger.correct(key.pool, 0, -1)
         self._shares.unlink(key)

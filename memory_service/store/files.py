@@ -196,13 +196,17 @@ class FileStore:
         _check_name(path, key, found)
         return Outline.of(found.records).info(found.durable, found.end), found
 
-    def drop(self, key: VideoKey) -> None:
-        """Remove a reel for good, then the links to its bases. Raises NotFound, Unavailable."""
+    def drop(self, key: VideoKey, *, durably: bool = True) -> None:
+        """Remove a reel, then the links to its bases; for good only if `durably`.
+
+        Raises NotFound, Unavailable.
+        """
         path = self._path(key)
         try:
             links = links_of(path)
             path.unlink()
-            sync_directory(path.parent)
+            if durably:
+                sync_directory(path.parent)
             remove_links(links)
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise not_found(key) from exc

@@ -143,6 +143,13 @@ def test_faiss_is_imported_in_one_file() -> None:
     assert users - {path for path in users if path.startswith("benchmarks/")} == {FAISS_FILE}
 
 
+def test_telemetry_libraries_are_imported_in_one_folder() -> None:
+    users = {
+        p for p in sources() for m in imported(p) if under(m, "prometheus_client") or under(m, "opentelemetry")
+    }
+    assert {p.parent for p in users} == {ROOT / "memory_service" / "telemetry"}
+
+
 def test_environment_is_read_at_entry_points_only() -> None:
     def reads_environment(path: Path) -> bool:
         return any(

@@ -1,10 +1,12 @@
 """What docs/operations.md says, held against the program."""
 
+import argparse
 import json
 import re
 import shutil
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from serving import ServerProcess
 from memory_service.__main__ import main
 from memory_service.cli.config_options import config_options
 from memory_service.cli.exit_codes import EXIT_CODES, MEANINGS
+from memory_service.cli.tree import parser
 from memory_service.client import MemoryClient
 from memory_service.engine import MemoryEngine
 from memory_service.errors import DataLoss, NotFound, ServiceError
@@ -43,6 +46,20 @@ def test_options() -> None:
     assert table("Options") == expected
 
 
+def leaves(top: argparse.ArgumentParser, words: str = "") -> Iterator[tuple[str, str]]:
+    """Every command with its help."""
+    for action in top._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            helps = {one.dest: one.help or "" for one in action._choices_actions}
+            for name, command in action.choices.items():
+                below = list(leaves(command, f"{words}{name} "))
+                yield from below or [(f"{words}{name}", helps[name])]
+
+
+def test_commands() -> None:
+    assert table("Commands") == [[f"`{name}`", text] for name, text in leaves(parser({}))]
+
+
 def test_exit_codes() -> None:
     assert table("Exit codes") == [[str(code), meaning] for code, meaning in MEANINGS.items()]
 
@@ -69,8 +86,6 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_commands_in_the_text_are_right() -> None:
-    from memory_service.cli.tree import parser
-
     found = re.findall(r"^    (reverie-memory .+)$", TEXT, re.MULTILINE)
     assert found
     for line in found:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import Authority
 from samples import ALL, KEY, SPEC, assert_frames, block, query
 from serving import ServerProcess
 
@@ -282,6 +283,36 @@ def test_a_token_opens_its_pools(tmp_path: Path, capsys: Printed, monkeypatch: p
         monkeypatch.setenv("REVERIE_MEMORY_TOKEN", secret.read_text().strip())
         assert main(["videos", "films"]) == 0
         assert main(["videos", "films", "--token-file", str(tmp_path / "none")]) == 2
+    finally:
+        server.stop()
+
+
+def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+    authority = Authority(tmp_path, "authority")
+    server_pair, own = authority.pair("server"), authority.pair("own")
+    config = ServiceConfig(
+        data_dir=tmp_path / "data",
+        address="127.0.0.1:0",
+        tls_cert=server_pair.cert,
+        tls_key=server_pair.key,
+        tls_client_ca=authority.cert,
+    )
+    server = Server(config)
+    server.start()
+    try:
+        monkeypatch.setenv("REVERIE_MEMORY_ADDRESS", server.address)
+        files = ["--tls-ca", str(authority.cert), "--tls-cert", str(own.cert), "--tls-key", str(own.key)]
+        for command in ("health", "info", "status"):
+            once = ["--once"] if command == "status" else []
+            assert main([command, *once, *files, "--json"]) == 0
+        capsys.readouterr()
+        assert main(["health", "--timeout", "1"]) == 5
+        assert main(["health", "--timeout", "1", "--tls-ca", str(authority.cert)]) == 5
+        assert main(["info", *files[:4]]) == 2
+        monkeypatch.setenv("REVERIE_MEMORY_CLIENT_CA", str(authority.cert))
+        monkeypatch.setenv("REVERIE_MEMORY_CLIENT_CERT", str(own.cert))
+        monkeypatch.setenv("REVERIE_MEMORY_CLIENT_KEY", str(own.key))
+        assert main(["health"]) == 0
     finally:
         server.stop()
 

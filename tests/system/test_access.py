@@ -15,7 +15,7 @@ from samples import SPEC, block, embeddings
 
 from memory_service import bulk, wire
 from memory_service.config import ServiceConfig
-from memory_service.errors import NotFound, PermissionDenied, ServiceError, Unauthenticated, Unavailable
+from memory_service.errors import NotFound, PermissionDenied, ServiceError, Unauthenticated
 from memory_service.security.access import RULES
 from memory_service.security.token_file import create_token, revoke_token
 from memory_service.server import Server
@@ -154,7 +154,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     tokens["all rights elsewhere"] = create_token(file, "elsewhere", {"other": RIGHTS}).text
     tokens["master"] = create_token(file, "master", {"*": RIGHTS}).text
     tokens["read mine, write theirs"] = create_token(file, "rw", {MINE: ["read"], THEIRS: ["write"]}).text
-    server = Server(ServiceConfig(data_dir=folder / "data", address="127.0.0.1:0", tokens_file=file))
+    server = Server(
+        ServiceConfig(data_dir=folder / "data", address="127.0.0.1:0", tokens_file=file, local_path=True)
+    )
     server.engine.create_pool(MINE, PoolSpec())
     server.engine.create_video(VideoKey(THEIRS, "video"), SPEC)
     server.start()
@@ -190,18 +192,10 @@ def test_who_may_do_what(place: Place, method: str, caller: str) -> None:
     assert place.videos == before, "a refused call changed something"
 
 
-def test_local_files_are_for_admins_of_everything(place: Place) -> None:
-    error = place.refusal("OpenLocal", "master")
-    assert error is None or type(error) is Unavailable  # whether it is offered is another question
-
-
 @pytest.mark.parametrize("method", sorted(NEEDS))
 def test_a_token_for_every_pool_is_one_for_this_pool(place: Place, method: str) -> None:
     place.prepare()
-    assert type(place.refusal(method, "master")) in (
-        type(None),
-        Unavailable if method == "OpenLocal" else None,
-    )
+    assert place.refusal(method, "master") is None
 
 
 @pytest.mark.parametrize("pool", [THEIRS, "nowhere"])

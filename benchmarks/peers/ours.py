@@ -1,12 +1,10 @@
 """The memory of this repository: embedded, inline over gRPC, and by the local path."""
 
-import inspect
+import mmap
 import shlex
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -25,9 +23,10 @@ from memory_service.types import LATENT, Block, Buffer, Handle, Query, Span, Vid
 OPENING_S = 300.0
 """Deadline of a client: loading and opening long histories is not what is measured."""
 
-POOL = "bench"
+CACHE_BYTES = 64 << 20
+"""What a client keeps of fetched payloads, where it may: 336 frames."""
 
-_HAS_LOCAL = "local" in inspect.signature(MemoryClient).parameters
+POOL = "bench"
 
 _WHOLE = "whole"
 """Part that carries whole latents where the history has small ones: the size of `latent` is fixed."""
@@ -38,7 +37,7 @@ class Engine(Kind):
     """Embedded: the generator's own process writes the reels."""
 
     def connect(self, place: str, video: Video) -> Peer:
-        return MemoryPeer(MemoryEngine(Path(place) / video.name), video, sync=self._sync)
+        return MemoryPeer(MemoryEngine(Path(place) / video.name), video, sync=self._sync, mapped=True)
 
     @property
     def _sync(self) -> bool:
@@ -58,10 +57,6 @@ class Service(Engine):
 
     packages: ClassVar[tuple[str, ...]] = ("grpcio",)
 
-    def missing(self) -> str:
-        there = _HAS_LOCAL and "--local-path" in _serve_help()
-        return "a version that has the local path" if self.local and not there else ""
-
     @contextmanager
     def serve(self, folder: Path) -> Iterator[Served]:
         address = f"unix:{folder}/memory.sock" if self.transport == "unix" else "127.0.0.1:0"
@@ -69,17 +64,20 @@ class Service(Engine):
             yield served
 
     def connect(self, place: str, video: Video) -> Peer:
-        options: dict[str, Any] = {} if self.cache else {"cache_bytes": 0}
-        if _HAS_LOCAL:
-            options["local"] = self.local
-        return MemoryPeer(MemoryClient(place, timeout_s=OPENING_S, **options), video, sync=self._sync)
+        cache_bytes = CACHE_BYTES if self.cache else 0
+        client = MemoryClient(place, timeout_s=OPENING_S, cache_bytes=cache_bytes, local=self.local)
+        return MemoryPeer(client, video, sync=self._sync, mapped=self.local)
 
 
 class MemoryPeer:
-    """A video of any `Memory`. Implements `Fused` with Advance."""
+    """A video of any `Memory`. Implements `Fused` with Advance.
 
-    def __init__(self, memory: Memory, video: Video, *, sync: bool) -> None:
-        self._memory, self._sync = memory, sync
+    `mapped` is whether payloads must come as views of mapped files: a client that fell back to messages
+    without a word would be measured as what it is not.
+    """
+
+    def __init__(self, memory: Memory, video: Video, *, sync: bool, mapped: bool) -> None:
+        self._memory, self._sync, self._mapped = memory, sync, mapped
         self._key = VideoKey(POOL, video.name)
         self._part = _WHOLE if video.small_history else LATENT
         shape = (SMALL_BYTES // 2,) if video.small_history else LATENT_SHAPE
@@ -115,7 +113,10 @@ class MemoryPeer:
 
     def _stage(self, frames: Sequence[Any], staging: NDArray) -> None:
         for row, frame in zip(staging, frames, strict=True):
-            row[:] = np.frombuffer(frame.parts[self._part], np.uint8)
+            part = frame.parts[self._part]
+            row[:] = np.frombuffer(part, np.uint8)
+        if isinstance(memoryview(part).obj, mmap.mmap) != self._mapped:
+            raise RuntimeError(f"payloads came {'in messages' if self._mapped else 'as views of files'}")
 
 
 @contextmanager
@@ -126,9 +127,3 @@ def server(data: Path, address: str, *options: str) -> Iterator[Served]:
     with running(command, "serving ") as (process, line):
         fields = dict(field.split("=", 1) for field in shlex.split(line) if "=" in field)
         yield Served(fields["address"], (process.pid,))
-
-
-@cache
-def _serve_help() -> str:
-    command = python("memory_service", "serve", "--help")
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

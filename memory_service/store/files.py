@@ -9,8 +9,7 @@ from pathlib import Path
 from memory_service.errors import AlreadyExists, DataLoss, NotFound
 from memory_service.outline import Outline
 from memory_service.quota import Account
-from memory_service.records import Lineage, pack_fork, pack_video, unpack_video
-from memory_service.reel import Body, Kind, encode
+from memory_service.records import Lineage
 from memory_service.store.bases import (
     BaseReel,
     Branch,
@@ -21,6 +20,7 @@ from memory_service.store.bases import (
 )
 from memory_service.store.directory import NEW, locked, make_durably, sync_directory, tidy, write_durably
 from memory_service.store.failures import storage_error
+from memory_service.store.first_records import check_name, first_records
 from memory_service.store.pool_directory import pool_directory
 from memory_service.store.reel_file import ReelFile, open_reel
 from memory_service.store.scan import FileSource, Scan, open_regular, scan
@@ -59,11 +59,11 @@ class FileStore:
     def create(self, info: VideoInfo) -> None:
         """Create a reel with its video record: all of it or nothing, and durable. Raises AlreadyExists."""
         with self.new_reel(info.key) as aside:
-            write_durably(aside, _first_records(info, None))
+            write_durably(aside, first_records(info, None))
 
     def new_bytes(self, info: VideoInfo, lineage: Lineage | None = None) -> int:
         """Size of the reel that `create` makes, or `fork`."""
-        return len(_first_records(info, lineage))
+        return len(first_records(info, lineage))
 
     def fork(self, info: VideoInfo, branch: Branch) -> None:
         """Create the reel of a fork and the links to its bases: all of it or nothing, and durable.
@@ -75,7 +75,7 @@ class FileStore:
             with self.new_reel(info.key) as aside:
                 path = self._path(info.key)
                 links = link_bases(path, info.state.epoch, branch)
-                write_durably(aside, _first_records(info, branch.lineage))
+                write_durably(aside, first_records(info, branch.lineage))
                 sync_directory(path.parent)
         except BaseException:
             remove_links(links)
@@ -150,7 +150,7 @@ class FileStore:
         except OSError as exc:
             raise storage_error(f"reel {path} cannot be opened", exc) from exc
         try:
-            _check_name(path, key, found)
+            check_name(path, key, found)
         except DataLoss:
             reel.abandon()
             raise
@@ -193,11 +193,11 @@ class FileStore:
             raise not_found(key) from exc
         except OSError as exc:
             raise storage_error(f"reel {path} cannot be read", exc) from exc
-        _check_name(path, key, found)
+        check_name(path, key, found)
         return Outline.of(found.records).info(found.durable, found.end), found
 
     def drop(self, key: VideoKey, *, durably: bool = True) -> None:
-        """Remove a reel, then the links to its bases; for good only if `durably`.
+        """Remove a reel and then the links to its bases; its name alone unless `durably`.
 
         Raises NotFound, Unavailable.
         """
@@ -207,7 +207,7 @@ class FileStore:
             path.unlink()
             if durably:
                 sync_directory(path.parent)
-            remove_links(links)
+                remove_links(links)
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise not_found(key) from exc
         except OSError as exc:
@@ -249,32 +249,8 @@ class FileStore:
             sync_directory(self._root)
 
 
-def _check_name(path: Path, key: VideoKey, found: Scan) -> None:
-    """Raises DataLoss for the reel of another video."""
-    holds = unpack_video(found.records[0]).key
-    if holds != key:
-        raise DataLoss(
-            f"reel {path} holds video {holds.pool}/{holds.video}",
-            field="key",
-            expected="its own video",
-            details={"path": str(path)},
-        )
-
-
 def not_found(key: VideoKey) -> NotFound:
     """The error for a video that is not there."""
     return NotFound(
         f"there is no video {key.pool}/{key.video}", field="key", expected="a video that was created"
     )
-
-
-def _first_records(info: VideoInfo, lineage: Lineage | None) -> bytes:
-    """A video record, and for a fork what it continues."""
-    headers = [(Kind.VIDEO, pack_video(info))]
-    if lineage is not None:
-        headers.append((Kind.FORK, pack_fork(lineage)))
-    records = b""
-    for number, (kind, header) in enumerate(headers):
-        _, buffers = encode(kind, header, Body(), sequence=number, epoch=info.state.epoch, durable=0)
-        records += b"".join(buffers)
-    return records

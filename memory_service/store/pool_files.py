@@ -12,7 +12,7 @@ from pathlib import Path
 
 from memory_service.crc32c import crc32c
 from memory_service.errors import DataLoss, Unavailable
-from memory_service.store.bases import bases_of
+from memory_service.store.bases import bases_of, remove_links
 from memory_service.store.failures import storage_error
 from memory_service.store.pool_directory import pool_directory
 from memory_service.store.tails import give_back, may_have_tail
@@ -103,7 +103,11 @@ class PoolFiles:
     def remove(self, pool: str) -> None:
         """Remove the directory of a pool without videos; durable. Raises Unavailable."""
         folder = pool_directory(self._root, pool)
+        held = list(self.held(pool))
         try:
+            if held and not any(one.is_reel for one in held):
+                _sync(folder)  # what forks shared goes when the forks are gone for good
+                remove_links(folder / one.name for one in held)
             with suppress(FileNotFoundError):
                 (folder / _SPEC).unlink()
             folder.rmdir()

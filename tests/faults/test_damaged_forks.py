@@ -1,4 +1,4 @@
-"""Harm to what forks share, and to records of forks, truncations and seals: who is affected, who is not."""
+"""Harm to what forks share, and to records of forks, truncations, seals: who is affected, and who is not."""
 
 import os
 import shutil

@@ -23,7 +23,10 @@ def locked(path: Path) -> int:
     except BlockingIOError as exc:
         owner = os.pread(fd, 32, 0).decode(errors="replace").strip()
         os.close(fd)
-        raise Busy(f"data directory {path.parent} is in use by process {owner or 'unknown'}") from exc
+        raise Busy(
+            f"data directory {path.parent} is in use by process {owner or 'unknown'}",
+            expected="a directory that no other process writes to",
+        ) from exc
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return fd
@@ -65,7 +68,7 @@ def write_durably(path: Path, data: bytes) -> None:
     """A new file with `data`. Raises OSError, Unavailable."""
     with path.open("xb", buffering=0) as file:
         if file.write(data) != len(data):
-            raise Unavailable(f"{path} was written in part")
+            raise Unavailable(f"{path} was written in part", expected="storage that takes all of a write")
         os.fdatasync(file.fileno())
 
 

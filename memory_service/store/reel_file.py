@@ -88,7 +88,7 @@ class ReelFile:
         """
         with self._lock:
             if self._file.closed:
-                raise Unavailable(f"reel {self.path} is closed")
+                raise Unavailable(f"reel {self.path} is closed", expected="a memory that is open")
             if self.failure is not None:
                 raise Unavailable(f"reel {self.path} refuses appends since {self.failure}", expected=_RESTART)
             prefix, buffers = encode(
@@ -118,7 +118,7 @@ class ReelFile:
             return found
         with self._lock:
             if self._file.closed:
-                raise Unavailable(f"reel {self.path} is closed")
+                raise Unavailable(f"reel {self.path} is closed", expected="a memory that is open")
             return self._file.view(offset, length)
 
     def record(self, offset: int) -> Record:
@@ -128,7 +128,11 @@ class ReelFile:
             assert prefix is not None
             return replace(decode_record(self.view(offset, prefix.record_bytes), 0, prefix), offset=offset)
         except Damaged as exc:
-            raise DataLoss(f"reel {self.path} is damaged at byte {offset}: {exc}") from exc
+            raise DataLoss(
+                f"reel {self.path} is damaged at byte {offset}: {exc}",
+                expected="the bytes that were written; restore the video from a backup, or drop it",
+                details={"path": str(self.path), "offset": str(offset)},
+            ) from exc
 
     def commit(self, upto: int | None = None) -> None:
         """Make all records, or at least those before byte `upto`, durable. Raises Exhausted, Unavailable.
@@ -144,7 +148,7 @@ class ReelFile:
             if self._file.closed:
                 if upto is None:
                     return
-                raise Unavailable(f"reel {self.path} is closed")
+                raise Unavailable(f"reel {self.path} is closed", expected="a memory that is open")
             try:
                 fdatasync(self._file.fd)
             except OSError as exc:

@@ -212,6 +212,7 @@ class Call:
 
     def cancel(self) -> None:
         """Hang up on the caller."""
+        self._idle_until = None
         self._context.cancel()
 
     def closed(self) -> None:

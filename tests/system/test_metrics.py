@@ -18,6 +18,7 @@ from memory_service.config import ServiceConfig
 from memory_service.engine import MemoryEngine
 from memory_service.errors import Busy, Fenced, InvalidArgument, NotFound
 from memory_service.server import Server
+from memory_service.store.reel_file import ReelFile
 from memory_service.telemetry.collector import MAX_POOLS, OTHER_POOLS
 from memory_service.types import Block, PoolSpec, Query, VideoKey
 
@@ -195,6 +196,33 @@ def test_a_torn_tail_is_counted(tmp_path: Path) -> None:
         assert value(scrape(server), "torn_tails_total") == 1
     finally:
         server.stop()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_thread_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fatal(BaseException):
+        """Nothing catches it."""
+
+    def fatal(*_: object) -> None:
+        raise Fatal
+
+    def dead(samples: Samples) -> set[str]:
+        alive = {
+            labels[0][1]: value for (name, labels), value in samples.items() if name.endswith("thread_alive")
+        }
+        assert len(alive) >= 4
+        return {thread for thread, lives in alive.items() if not lives}
+
+    server.engine.create_video(KEY, SPEC)
+    assert not dead(scrape(server))
+    with monkeypatch.context() as patch:
+        patch.setattr(ReelFile, "commit", fatal)
+        server.engine.append(KEY, block(0))
+        eventually(server, lambda now: bool(dead(now)))
+    samples = scrape(server)
+    (thread,) = dead(samples)
+    assert thread.startswith("group-commit")
+    assert value(samples, "undurable_frames") == 3
 
 
 def test_pools_without_end_are_not_labels_without_end(server: Server) -> None:

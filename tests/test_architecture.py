@@ -144,9 +144,8 @@ def test_faiss_is_imported_in_one_file() -> None:
 
 
 def test_telemetry_libraries_are_imported_in_one_folder() -> None:
-    users = {
-        p for p in sources() for m in imported(p) if under(m, "prometheus_client") or under(m, "opentelemetry")
-    }
+    roots = ("prometheus_client", "opentelemetry")
+    users = {p for p in sources() for m in imported(p) if any(under(m, root) for root in roots)}
     assert {p.parent for p in users} == {ROOT / "memory_service" / "telemetry"}
 
 

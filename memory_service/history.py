@@ -11,7 +11,8 @@ from memory_service.lineage import branch_of, share
 from memory_service.outline import Outline
 from memory_service.records import PackedBlock, pack_truncation, unpack_block
 from memory_service.reel import Kind, Record
-from memory_service.store.bases import BaseReel, Branch
+from memory_service.store.base_reel import BaseReel
+from memory_service.store.bases import Branch
 from memory_service.store.reel_file import ReelFile
 from memory_service.store.scan import Scan
 from memory_service.types import Block, VideoInfo, VideoState

@@ -7,7 +7,8 @@ from memory_service.frames import Frames, KeptBlock
 from memory_service.outline import Outline
 from memory_service.records import Base, Lineage, unpack_block
 from memory_service.reel import Kind
-from memory_service.store.bases import BaseReel, Branch
+from memory_service.store.base_reel import BaseReel
+from memory_service.store.bases import Branch
 from memory_service.store.reel_file import ReelFile
 from memory_service.stored_frame import Pages
 from memory_service.types import Parent

@@ -16,7 +16,8 @@ from memory_service.recall import Pooled, Recall, Share
 from memory_service.records import PackedBlock, pack_block
 from memory_service.reel import Kind
 from memory_service.retrieval_log import RetrievalLog
-from memory_service.store.bases import BaseReel, Branch
+from memory_service.store.base_reel import BaseReel
+from memory_service.store.bases import Branch
 from memory_service.store.files import not_found
 from memory_service.store.reel_file import ReelFile
 from memory_service.store.scan import Scan

@@ -5,41 +5,22 @@ file behind a link may grow, and be cut behind what is used of it: only its firs
 """
 
 import logging
-import mmap
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from memory_service.crc32c import crc32c
 from memory_service.errors import DataLoss, NotFound
-from memory_service.records import Base, Lineage, unpack_block, unpack_fork
-from memory_service.reel import Damaged, Kind, Record, Unsupported, decode_prefix, decode_record
+from memory_service.records import Base, Lineage, unpack_fork
+from memory_service.reel import Damaged, Kind, Unsupported, decode_prefix, decode_record
 from memory_service.shares import SharedReel
-from memory_service.store.scan import FileSource, Scan, open_regular, scan
+from memory_service.store.scan import FileSource, open_regular
 
 _log = logging.getLogger(__name__)
 
 _LINK = re.compile(r"(?P<video>.+)\.(?P<epoch>[0-9a-f]{1,13})\.base[0-9]+")
-
-
-class BaseReel:
-    """The beginning of a reel that a fork shares, verified and mapped; never written."""
-
-    def __init__(
-        self, path: Path, inode: int, base: Base, records: Sequence[Record], pages: memoryview
-    ) -> None:
-        self.path = path
-        self.inode = inode
-        self.base = base
-        self.records = records
-        self._pages = pages
-
-    def view(self, offset: int, length: int) -> memoryview:
-        """Read-only bytes; valid while referenced, whatever happens to the reel."""
-        return self._pages[offset : offset + length]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,47 +114,6 @@ def remove_orphans(pool: Path, names: Iterable[str]) -> None:
             remove_links([pool / name])
 
 
-def open_bases(reel: Path, found: Scan) -> tuple[BaseReel, ...]:
-    """The bases of the reel of which `found` has the records, oldest first; none unless it is a fork's.
-
-    Raises DataLoss, naming a base that is missing or damaged, Unavailable, OSError.
-    """
-    if len(found.records) < 2 or found.records[1].prefix.kind != Kind.FORK:
-        return ()
-    epoch = found.records[0].prefix.epoch
-    bases = unpack_fork(found.records[1]).bases
-    return tuple(_open_base(link_path(reel, epoch, number), base) for number, base in enumerate(bases))
-
-
-def _open_base(path: Path, base: Base) -> BaseReel:
-    """Verify records and embeddings; payloads are verified by whoever fetches them, as everywhere."""
-    try:
-        fd = open_regular(path, os.O_RDONLY)
-    except FileNotFoundError as exc:
-        raise _loss(path, "is missing") from exc
-    try:
-        found = scan(path, FileSource(fd, base.end), verify_all=False)
-        if found.end != base.end or found.recovery is not None:
-            raise _loss(path, f"ends at byte {found.end} instead of {base.end}")
-        if found.records[0].prefix.epoch != base.epoch:
-            raise _loss(path, f"is of epoch {found.records[0].prefix.epoch}, not {base.epoch}")
-        pages = memoryview(mmap.mmap(fd, base.end, access=mmap.ACCESS_READ))
-        inode = os.fstat(fd).st_ino
-    finally:
-        os.close(fd)
-    _check_embeddings(path, found.records, pages)
-    return BaseReel(path, inode, base, found.records, pages)
-
-
-def _check_embeddings(path: Path, records: Sequence[Record], pages: memoryview) -> None:
-    for block in (unpack_block(record) for record in records if record.prefix.kind == Kind.BLOCK):
-        for frame in range(block.span.start, block.span.stop):
-            for name in ("", *block.named):
-                offset, length, crc = block.embedding(frame, name)
-                if crc32c(pages[offset : offset + length]) != crc:
-                    raise _loss(path, f"is damaged at byte {offset}: an embedding fails its checksum")
-
-
 def _first_epoch(reel: Path) -> int | None:
     """The epoch of a reel's first record: 0 where there is no reel, None where it cannot be told."""
     try:
@@ -189,11 +129,3 @@ def _first_epoch(reel: Path) -> int | None:
         return None
     finally:
         os.close(fd)
-
-
-def _loss(path: Path, reason: str) -> DataLoss:
-    return DataLoss(
-        f"base {path} of a fork {reason}",
-        expected="the bytes that were shared; restore the file from a backup, or drop the fork",
-        details={"path": str(path)},
-    )

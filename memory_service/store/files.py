@@ -10,12 +10,11 @@ from memory_service.errors import AlreadyExists, DataLoss, NotFound
 from memory_service.outline import Outline
 from memory_service.quota import Account
 from memory_service.records import Lineage
+from memory_service.store.base_reel import BaseReel, open_bases
 from memory_service.store.bases import (
-    BaseReel,
     Branch,
     link_bases,
     links_of,
-    open_bases,
     remove_links,
 )
 from memory_service.store.directory import NEW, locked, make_durably, sync_directory, tidy, write_durably

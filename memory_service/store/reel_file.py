@@ -112,14 +112,20 @@ class ReelFile:
             return record
 
     def view(self, offset: int, length: int) -> memoryview:
-        """Read-only bytes of the file; valid while referenced, whatever happens to the reel."""
+        """Read-only bytes of the file; valid while referenced, whatever happens to the reel.
+
+        Raises Unavailable where they cannot be mapped.
+        """
         found = self._file.mapped(offset, length)
         if found is not None:
             return found
         with self._lock:
             if self._file.closed:
                 raise Unavailable(f"reel {self.path} is closed", expected="a memory that is open")
-            return self._file.view(offset, length)
+            try:
+                return self._file.view(offset, length)
+            except OSError as exc:
+                raise storage_error(f"reel {self.path} cannot be mapped", exc) from exc
 
     def record(self, offset: int) -> Record:
         """The record at `offset`, read again. Raises DataLoss."""

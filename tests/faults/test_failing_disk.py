@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from injection import CHANGES, SYNCS, Call, Injector
-from samples import ALL, KEY, SPEC, assert_frames, block, query, state
+from samples import ALL, KEY, SPEC, assert_frames, block, handle, query, state
 from serving import ServerProcess
 
 from memory_service.client import MemoryClient
@@ -197,6 +197,37 @@ class TestFailedSync:
             assert revealed.fired == 1
             again.append(KEY, block(3, 1), sync=True)
             again.close()
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOMEM], ids=errno.errorcode.__getitem__)
+def test_a_reel_that_cannot_be_mapped_is_unavailable_until_it_can(
+    server: ServerProcess, memory: MemoryClient, injector: Injector, tmp_path: Path, code: int
+) -> None:
+    """What is not mapped yet: a video that is opened, and one that has grown."""
+    memory.close()
+    check_after(server, tmp_path / "data", {KEY: 3, OTHER: 3})
+    rule = injector.fail(Call.MMAP, code, REEL)
+    with ServerProcess(tmp_path / "data", env=dict(injector.environment)) as again:
+        client = MemoryClient(again.address, timeout_s=TIMEOUT_S)
+        for call in (lambda: client.append(KEY, block(3)), lambda: client.search(KEY, [query(like=1)])):
+            with pytest.raises(Unavailable) as error:
+                call()
+            assert error.value.details["errno"] == errno.errorcode[code]
+            assert error.value.expected
+        assert client.append(OTHER, block(3)).state.length == 6
+        assert rule.fired > 0
+        injector.clear()
+        client.append(KEY, block(3), sync=True)
+        injector.fail(Call.MMAP, code, REEL)
+        large = block(6, 60, preview=[bytes(100_000)] * 60)
+        with contextlib.suppress(Unavailable):
+            client.append(KEY, large)
+            client.fetch([handle(client, 60)])
+        injector.clear()
+        assert client.append(KEY, large, sync=True).state.length == 66
+        assert_frames(client, 0, 66)
+        client.close()
+        check_after(again, tmp_path / "data", {KEY: 66, OTHER: 6})
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.__getitem__)

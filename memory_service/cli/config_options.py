@@ -108,6 +108,7 @@ class ConfigOption:
             return "N"
         return {"data_dir": "DIR"}.get(self.field, "PATH" if self.kind is Path else "TEXT")
 
+
 def config_options() -> list[ConfigOption]:
     """One for each field, in the order of the fields."""
     hints, words = typing.get_type_hints(ServiceConfig), field_docstrings(ServiceConfig)

@@ -172,7 +172,9 @@ def _durability(vitals: Vitals) -> Iterator[Metric]:
         "Frames of open videos that are kept but not fsync'ed yet",
         vitals.undurable_frames,
     )
-    yield gauge("undurable_seconds", "How long what waits longest for fdatasync has waited", vitals.oldest_undurable_s)
+    yield gauge(
+        "undurable_seconds", "How long what waits longest for fdatasync has waited", vitals.oldest_undurable_s
+    )
     yield gauge(
         "failed_reels", "Open reels that refuse appends after a failed write or commit", vitals.failed_reels
     )

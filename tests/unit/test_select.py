@@ -32,6 +32,12 @@ def test_scores_are_cosines_in_float64_rounded_once() -> None:
     assert sorted(cosines(history, query).tolist(), reverse=True) == list(scores)
 
 
+def test_nothing_in_common_is_nothing() -> None:
+    history = np.eye(300, 8, dtype=np.float32) + np.eye(300, 8, -8, dtype=np.float32)
+    history[16:] = history[3]
+    assert cosines(history, history[3]).tolist() == [float(i in (3, 11) or i >= 16) for i in range(300)]
+
+
 def test_scores_stay_within_one() -> None:
     history = rows(200, 3)
     for row in history:

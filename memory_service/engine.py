@@ -17,7 +17,7 @@ from memory_service.forks import Forks
 from memory_service.hot import HotSet
 from memory_service.index.base import load_index
 from memory_service.limits import Limits
-from memory_service.pools import Pools, check_pool_spec
+from memory_service.pools import Pools
 from memory_service.quota import Ledger
 from memory_service.shares import Shares
 from memory_service.slots import Slots
@@ -56,6 +56,7 @@ from memory_service.validate import (
     check_parts,
     check_spec,
 )
+from memory_service.validate_pools import check_keys, check_list, check_pool_spec
 from memory_service.validate_search import check_page, check_queries, check_query, check_scope
 from memory_service.videos import Videos
 from memory_service.vitals import Vitals, examine
@@ -100,10 +101,10 @@ class MemoryEngine:
         self._index = load_index(index)
         self._read_only = read_only
         default_pool = default_pool or PoolSpec()
-        check_pool_spec(default_pool, "default_pool")
-        check_pool_spec(PoolSpec(max_bytes, max_videos), "memory")
-        store = FileStore(Path(data_dir), extent_bytes=extent_bytes, read_only=read_only)
+        check_pool_spec(default_pool, "default_pool.")
+        check_pool_spec(PoolSpec(max_bytes, max_videos), "")
         level = durability_level(durability)
+        store = FileStore(Path(data_dir), extent_bytes=extent_bytes, read_only=read_only)
         self._durability = str(level)
         self._sync_always = level is Durability.SYNC
         interval_s = None if level is Durability.NONE else commit_interval_s
@@ -239,6 +240,7 @@ class MemoryEngine:
     def list_videos(self, pool: str, *, after: str = "", limit: int | None = None) -> Sequence[VideoInfo]:
         """See `Memory.list_videos`. What cannot be read is logged and left out."""
         check_id(pool, "pool")
+        check_list(after, limit)
         return self._videos.list(pool, after, limit)
 
     def drop_video(self, key: VideoKey) -> None:
@@ -294,8 +296,7 @@ class MemoryEngine:
     def heartbeat(self, keys: Sequence[VideoKey]) -> Sequence[VideoKey]:
         """See `Memory.heartbeat`."""
         self._videos.check_open()
-        for number, key in enumerate(keys):
-            check_key(key, f"keys[{number}]")
+        check_keys(keys, self.limits)
         return [key for key in keys if not self._videos.touch(key)]
 
     def watch(self, pool: str, video: str = "") -> Watcher:

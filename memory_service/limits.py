@@ -60,6 +60,9 @@ class Limits:
     max_hits: int = 16_384
     """Most hits that one search may ask for: the sum of its queries' k."""
 
+    max_keys: int = 16_384
+    """Most videos that one heartbeat names."""
+
     max_handles: int = 4096
     """Most handles of one fetch."""
 

@@ -4,13 +4,11 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from functools import partial
 
 from memory_service.census import take_census
 from memory_service.errors import (
     AlreadyExists,
-    InvalidArgument,
     NotEmpty,
     NotFound,
     ServiceError,
@@ -23,8 +21,6 @@ from memory_service.store.pool_files import PoolFiles
 from memory_service.types import PoolInfo, PoolSpec, PoolUsage
 
 _log = logging.getLogger(__name__)
-
-_MOST = 2**63 - 1
 
 
 class Pools:
@@ -46,7 +42,6 @@ class Pools:
         read_only: bool,
     ) -> None:
         """`default` is the spec of pools that nobody created by name, `hot` what of a pool is open."""
-        check_pool_spec(default, "default_pool")
         self._files = files
         self._ledger = ledger
         self._expiry = expiry
@@ -205,13 +200,3 @@ class Pools:
 def no_pool(pool: str) -> NotFound:
     """The error for a pool that is not there."""
     return NotFound(f"there is no pool {pool}", field="pool", expected="a pool that was created")
-
-
-def check_pool_spec(spec: PoolSpec, field: str = "spec") -> None:
-    """Raises InvalidArgument unless every number is one from 0."""
-    for one in fields(PoolSpec):
-        value = getattr(spec, one.name)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
-            raise InvalidArgument(
-                f"{one.name} is {value!r}", field=f"{field}.{one.name}", expected="0 (no limit) or more"
-            )

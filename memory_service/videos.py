@@ -131,22 +131,22 @@ class Videos:
 
         Raises Unavailable.
         """
-        try:
-            with self._slots.locked(key) as slot:
-                was_open = slot.video is not None
-                video = self._slots.empty(key, slot)
-                if was_open and video is None:
+        with self._slots.locked(key) as slot:
+            was_open = slot.video is not None
+            video = self._slots.empty(key, slot)
+            if was_open and video is None:
+                return False
+            try:
+                if not due():
                     return False
-                try:
-                    if not due():
-                        return False
-                    self._drop(key, slot, video, EventKind.EXPIRED)
-                    video = None
-                finally:
-                    if video is not None:
-                        self._slots.put_back(key, slot, video, closable=not video.failed)
-        except NotFound:
-            return True
+                self._drop(key, slot, video, EventKind.EXPIRED)
+                video = None
+            except NotFound:
+                self._expiry.forget(key)
+                return True
+            finally:
+                if video is not None:
+                    self._slots.put_back(key, slot, video, closable=not video.failed)
         _log.warning("video expired pool=%s video=%s", key.pool, key.video)
         return True
 

@@ -108,6 +108,13 @@ class PoolFiles:
             if held and not any(one.is_reel for one in held):
                 _sync(folder)  # what forks shared goes when the forks are gone for good
                 remove_links(folder / one.name for one in held)
+            foreign = sorted(set(os.listdir(folder)) - {_SPEC})
+            if foreign:
+                raise Unavailable(
+                    f"pool {pool} cannot be removed: {folder / foreign[0]} is there",
+                    field="pool",
+                    expected="nothing in its directory but what the memory has put there",
+                )
             with suppress(FileNotFoundError):
                 (folder / _SPEC).unlink()
             folder.rmdir()

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from samples import KEY, SPEC, assert_frames, block, embeddings, query, state
 
-from memory_service.errors import AlreadyExists, Exhausted, InvalidArgument, NotEmpty, NotFound
+from memory_service.errors import AlreadyExists, Exhausted, InvalidArgument, NotEmpty, NotFound, TooLarge
 from memory_service.memory import Memory
 from memory_service.types import Block, PoolSpec, PoolUsage, VideoKey
 
@@ -220,6 +220,11 @@ class TestHeartbeat:
         assert list(video.heartbeat([KEY, *missing])) == missing
         assert list(video.heartbeat([])) == []
         assert [found.pool for found in video.list_pools()] == [KEY.pool]
+
+    def test_one_heartbeat_names_a_bounded_number_of_videos(self, video: Memory) -> None:
+        with pytest.raises(TooLarge) as error:
+            video.heartbeat([KEY] * 20_000)
+        assert error.value.field == "keys"
 
     def test_keys_are_checked(self, video: Memory) -> None:
         with pytest.raises(InvalidArgument) as error:

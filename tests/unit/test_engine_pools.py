@@ -141,9 +141,14 @@ class TestQuota:
 
     def test_limits_are_checked(self, data_dir: Path) -> None:
         for options in ({"max_bytes": -1}, {"max_videos": -1}, {"default_pool": PoolSpec(ttl_ms=-1)}):
-            with pytest.raises(InvalidArgument):
+            with pytest.raises(InvalidArgument) as error:
                 MemoryEngine(data_dir, **options)
-        MemoryEngine(data_dir).close()
+            assert error.value.field in ("max_bytes", "max_videos", "default_pool.ttl_ms")
+        with opened(data_dir) as engine:
+            for limit in (0, -1):
+                with pytest.raises(InvalidArgument) as error:
+                    engine.list_videos("pool", limit=limit)
+                assert error.value.field == "limit"
 
     def test_an_append_that_the_disk_refuses_is_not_counted(self, data_dir: Path) -> None:
         """A limit on the size of files stands in for a full disk."""
@@ -196,6 +201,18 @@ class TestQuota:
             engine.drop_pool("busy", with_videos=True)
             assert not (data_dir / "busy").exists()
             assert engine.info().num_videos == engine.info().num_bytes == 0
+
+    def test_what_is_not_the_memorys_is_not_removed(self, data_dir: Path) -> None:
+        with opened(data_dir) as engine:
+            engine.create_pool(KEY.pool, ROOMY)
+            note = data_dir / KEY.pool / "note.txt"
+            note.write_text("mine")
+            with pytest.raises(Unavailable, match=r"note\.txt"):
+                engine.drop_pool(KEY.pool, with_videos=True)
+            assert engine.get_pool(KEY.pool).spec == ROOMY
+            note.unlink()
+            engine.drop_pool(KEY.pool)
+            assert not (data_dir / KEY.pool).exists()
 
 
 class TestShares:

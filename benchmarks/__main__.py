@@ -26,9 +26,6 @@ from benchmarks.workload import FRAME_BYTES
 RESULTS = Path(__file__).parent / "results"
 PARTS = ("peers", "clients", "growth", "cold")
 
-SMOKE_PEERS = ("floor", "empty RPC", "ours", "numpy", "gRPC of three", "plain file")
-"""Beginnings of the names that a smoke run measures: what needs nothing but the development environment."""
-
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -47,7 +44,7 @@ def arguments() -> argparse.Namespace:
 def measured(args: argparse.Namespace, size: runs.Size, folder: Path) -> Results:
     """Run the parts that were asked for."""
     results = Results()
-    only = tuple(args.only or (SMOKE_PEERS if args.smoke else ("",)))
+    only = tuple(args.only or size.peers)
     chosen = {
         name: kind
         for name, kind in PEERS.items()
@@ -60,9 +57,9 @@ def measured(args: argparse.Namespace, size: runs.Size, folder: Path) -> Results
             results.peers = runs.one_client(size, folder, chosen)
             results.databases = runs.databases(size, folder, chosen)
         elif part == "clients":
-            results.clients = runs.several_clients(size, folder, _among(chosen, runs.CLIENTS))
+            results.clients = runs.several_clients(size, folder, _among(chosen, size.client_peers))
         elif part == "growth":
-            results.growth = runs.growing(size, folder, _among(chosen, runs.GROWTH))
+            results.growth = runs.growing(size, folder, _among(chosen, size.growth_peers))
         else:
             try:
                 results.cold = cold.measure(folder, size.cold_short, size.cold_long)

@@ -19,10 +19,24 @@ REVISIT = 0.97
 """Share of retrieved frames that the step before had retrieved too, as measured with the reference (97 %)."""
 
 
+CLIENTS = ("ours, local", "ours, unix inline", "Redis", "gRPC of three RPCs, unix")
+GROWTH = (
+    "ours, embedded",
+    "ours, local",
+    "ours, unix inline",
+    "numpy in process",
+    "list, stack, bmm, topk",
+    "LMDB, no sync",
+)
+
+
 @dataclass(frozen=True)
 class Size:
-    """How much is measured."""
+    """How much is measured. `peers` are the beginnings of names; the others are names."""
 
+    peers: tuple[str, ...] = ("",)
+    client_peers: tuple[str, ...] = CLIENTS
+    growth_peers: tuple[str, ...] = GROWTH
     history: int = 480
     rounds: int = 6
     max_steps: int = 48
@@ -37,6 +51,9 @@ class Size:
 
 
 SMOKE = Size(
+    peers=("floor, f", "empty RPC, unix", "ours", "numpy", "gRPC of three RPCs, unix", "plain file"),
+    client_peers=("ours, local",),
+    growth_peers=("ours, local", "numpy in process"),
     history=60,
     rounds=1,
     max_steps=4,
@@ -49,16 +66,7 @@ SMOKE = Size(
     cold_short=200,
     cold_long=5,
 )
-
-CLIENTS = ("ours, local", "ours, unix inline", "Redis", "gRPC of three RPCs, unix")
-GROWTH = (
-    "ours, embedded",
-    "ours, local",
-    "ours, unix inline",
-    "numpy in process",
-    "list, stack, bmm, topk",
-    "LMDB, no sync",
-)
+"""What needs nothing but the development environment, and little time."""
 
 ANCHORS = (
     "floor, memory",

@@ -15,7 +15,7 @@ from inspector import connect, tables
 from inspector.layout import Layout
 from memory_service.errors import ServiceError
 from memory_service.memory import Memory
-from memory_service.types import Embeddings, Handle, VideoInfo, VideoKey
+from memory_service.types import Embeddings, Handle, Query, Span, VideoInfo, VideoKey
 
 FETCH_FRAMES = 64
 """Handles per fetch of embeddings: a bounded message, however long the video."""
@@ -86,11 +86,20 @@ def draw_similarity(memory: Memory, options: argparse.Namespace, console: Consol
 
 def embeddings(memory: Memory, info: VideoInfo) -> Embeddings:
     """All stored embeddings [n, D] of a video. Raises ValueError where it has no frame."""
-    handles = [Handle(info.key, info.state.epoch, frame) for frame in range(info.state.length)]
-    if not handles:
+    length = info.state.length
+    if not length:
         raise ValueError(f"{info.key.pool}/{info.key.video} has no frame")
-    parts = [handles[start : start + FETCH_FRAMES] for start in range(0, len(handles), FETCH_FRAMES)]
-    return np.stack([frame.embedding for part in parts for frame in memory.fetch(part)])
+    spans = [Span(start, min(start + FETCH_FRAMES, length)) for start in range(0, length, FETCH_FRAMES)]
+    return np.stack(
+        [frame.embedding for span in spans for frame in memory.fetch(handles(memory, info.key, span))]
+    )
+
+
+def handles(memory: Memory, key: VideoKey, span: Span) -> list[Handle]:
+    """The handles of a span of kept frames. A search knows them: each has the epoch that appended it."""
+    query = Query(k=len(span), eligible=span, frame=span.start)
+    (hits,) = memory.search(key, [query], log=False).hits
+    return sorted((hit.handle for hit in hits), key=lambda handle: handle.frame)
 
 
 def title(info: VideoInfo) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from inspector.layout import Layout
-from memory_service.types import Retrieval, VideoInfo
+from memory_service.types import Parent, Retrieval, VideoInfo
 
 Row: TypeAlias = dict[str, Any]
 
@@ -28,6 +28,9 @@ def video_row(info: VideoInfo) -> Row:
         "epoch": info.state.epoch,
         "length": info.state.length,
         "durable": info.state.durable,
+        "sealed": info.sealed,
+        "parent": _parent_row(info.parent),
+        "num_bytes": info.num_bytes,
         "embedding_dim": info.spec.embedding_dim,
         "latent_dtype": info.spec.latent_dtype,
         "latent_shape": list(info.spec.latent_shape),
@@ -35,6 +38,17 @@ def video_row(info: VideoInfo) -> Row:
         "encoder_id": info.spec.encoder_id,
         "created": datetime.fromtimestamp(info.created_unix_ms / 1000, UTC).isoformat(timespec="seconds"),
         "metadata": dict(info.spec.metadata),
+    }
+
+
+def _parent_row(parent: Parent | None) -> Row | None:
+    if parent is None:
+        return None
+    return {
+        "pool": parent.key.pool,
+        "video": parent.key.video,
+        "epoch": parent.epoch,
+        "length": parent.length,
     }
 
 
@@ -51,6 +65,10 @@ def retrieval_row(retrieval: Retrieval) -> Row:
         "search_us": retrieval.search_us,
         "epoch": retrieval.epoch,
         "unix_ms": retrieval.unix_ms,
+        "num_candidates": retrieval.num_candidates,
+        "runner_up_frames": list(retrieval.runner_up_frames),
+        "runner_up_scores": list(retrieval.runner_up_scores),
+        "videos": [f"{key.pool}/{key.video}" for key in retrieval.videos],
     }
 
 
@@ -76,7 +94,7 @@ def video_table(row: Row) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     facts = {
         "video": f"{row['pool']}/{row['video']}",
-        "frames": f"{row['length']} kept, {row['durable']} durable, epoch {row['epoch']}",
+        "frames": f"{row['length']} kept, {row['durable']} durable, epoch {row['epoch']}" + _life(row),
         "latent": f"{_latent(row)}, {row['latent_bytes']:,} bytes a frame",
         "embedding": f"{row['embedding_dim']} values, {row['encoder_id']}",
         "created": row["created"],
@@ -85,6 +103,12 @@ def video_table(row: Row) -> Table:
     for name, value in facts.items():
         table.add_row(Text(name, style="dim"), Text(value))
     return table
+
+
+def _life(row: Row) -> str:
+    parent = row["parent"]
+    shared = f", {parent['length']} shared with {parent['pool']}/{parent['video']}" if parent else ""
+    return shared + (", sealed" if row["sealed"] else "")
 
 
 def retrievals_table(rows: Sequence[Row], layout: Layout | None) -> Table:

@@ -93,6 +93,26 @@ def test_pictures_are_drawn(data, capsys, tmp_path, command):
     assert len(np.unique(picture.reshape(-1, picture.shape[2]), axis=0)) > 50
 
 
+def test_a_life_of_truncations_forks_and_a_seal(data, capsys, tmp_path, monkeypatch):
+    memory = MemoryEngine(data)
+    fork = VideoKey("films", "take-2")
+    memory.fork_video(KEY, fork, length=15)
+    memory.truncate_video(fork, 10)
+    rows = np.stack([embedding(frame) for frame in range(10, 13)])
+    memory.append(fork, Block(10, rows, {LATENT: [bytes(8)] * 3}))
+    memory.seal_video(fork)
+    memory.close()
+    code, _ = inspect(capsys, "--data", data, "similarity", "films/take-2", "--out", tmp_path / "picture.png")
+    assert code == 0
+    _, shown = inspect(capsys, "--data", data, "show", "films/take-2", "--json")
+    video = json.loads(shown.out)
+    assert (video["length"], video["sealed"], video["parent"]["length"]) == (13, True, 15)
+    assert video["parent"]["video"] == "take-1"
+    monkeypatch.setenv("COLUMNS", "200")
+    _, shown = inspect(capsys, "--data", data, "show", "films/take-2")
+    assert "15 shared with films/take-1, sealed" in shown.out
+
+
 def test_inspecting_changes_nothing(data, capsys):
     before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
     inspect(capsys, "--data", data, "show", "films/take-1")

@@ -14,8 +14,9 @@ METHODS = {method.name: method for method in SERVICE.methods}
 KEY = VideoKey("pool", "target")
 LENGTH = 9
 
-Send = Callable[[str, bytes], Sequence[bytes]]
-"""Sends bytes to a method as they are. Raises the ServiceError of the answer."""
+Send = Callable[..., Sequence[bytes]]
+"""send(method, message, ...): sends bytes to a method as they are, one message or, where the method takes a
+stream, any number. Returns the answers. Raises the ServiceError of the answer."""
 
 BAD_IDS = [
     "",

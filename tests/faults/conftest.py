@@ -1,5 +1,6 @@
 """A server with one video, and a way to send it any bytes."""
 
+import itertools
 import math
 import shutil
 import subprocess
@@ -47,12 +48,23 @@ def channel(target: ServerProcess) -> Iterator[grpc.Channel]:
 
 @pytest.fixture(scope="module")
 def send(channel: grpc.Channel) -> Send:
-    def sent(method: str, data: bytes) -> Sequence[bytes]:
+    def sent(method: str, *messages: bytes) -> Sequence[bytes]:
         path = f"/{SERVICE.full_name}/{method}"
+        streams = METHODS[method].client_streaming, METHODS[method].server_streaming
         try:
-            if METHODS[method].server_streaming:
-                return list(channel.unary_stream(path)(data, timeout=20))
-            return [channel.unary_unary(path)(data, timeout=20)]
+            match streams:
+                case False, False:
+                    return [channel.unary_unary(path)(*messages, timeout=20)]
+                case True, False:
+                    return [channel.stream_unary(path)(iter(messages), timeout=20)]
+                case False, True:
+                    answers = channel.unary_stream(path)(*messages, timeout=20)
+                case _:
+                    answers = channel.stream_stream(path)(iter(messages), timeout=20)
+            # Watch ends when its caller does; everything that it refuses, it refuses at once.
+            taken = list(itertools.islice(answers, 1)) if method == "Watch" else list(answers)
+            answers.cancel()
+            return taken
         except grpc.RpcError as exc:
             raise from_rpc_error(exc) from exc
 

@@ -1,5 +1,7 @@
 """Requests that are wrong, by accident or on purpose: an error that names the field, and nothing changes."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from google.protobuf.message import Message
@@ -211,6 +213,127 @@ class TestHandles:
         refused(send, request, TooLarge, "known_frames")
 
 
+class TestWholeVideos:
+    """Forks, truncations, seals, exports and imports that cannot be: the video stays as it is."""
+
+    @pytest.mark.parametrize("bad", BAD_IDS, ids=ascii)
+    def test_ids(self, send: Send, bad: str) -> None:
+        key = pb.VideoKey(pool="pool", video=bad)
+        target = wire.key_to_proto(KEY)
+        refused(send, pb.ForkVideoRequest(parent=key, key=target), field="parent.video")
+        refused(send, pb.ForkVideoRequest(parent=target, key=key), field="key.video")
+        refused(send, pb.TruncateVideoRequest(key=key, epoch=1), field="key.video")
+        refused(send, pb.SealVideoRequest(key=key, epoch=1), field="key.video")
+        refused(send, pb.ExportVideoRequest(key=key), field="key.video")
+        refused(send, pb.ImportVideoRequest(key=key), field="key.video")
+        refused(send, pb.HeartbeatRequest(keys=[target, key]), field="keys[1].video")
+        refused(send, pb.CreatePoolRequest(pool=bad, spec=pb.PoolSpec()), field="pool")
+        refused(send, pb.GetPoolRequest(pool=bad), field="pool")
+        refused(send, pb.UpdatePoolRequest(pool=bad, spec=pb.PoolSpec()), field="pool")
+        refused(send, pb.DropPoolRequest(pool=bad), field="pool")
+        refused(send, pb.WatchRequest(pool=bad), field="pool")
+        if bad:
+            refused(send, pb.WatchRequest(pool="pool", video=bad), field="video")
+
+    def test_missing_messages(self, send: Send) -> None:
+        key = wire.key_to_proto(KEY)
+        refused(send, pb.ForkVideoRequest(), field="parent")
+        refused(send, pb.ForkVideoRequest(parent=key), field="key")
+        refused(send, pb.TruncateVideoRequest(), field="key")
+        refused(send, pb.SealVideoRequest(), field="key")
+        refused(send, pb.ExportVideoRequest(), field="key")
+        refused(send, pb.ImportVideoRequest(data=b"x"), field="key")
+        refused(send, pb.ImportVideoRequest(key=key, expected=pb.VideoSpec()), field="expected.latent_dtype")
+        refused(send, pb.AppendStreamRequest(block=append_request().block), field="key")
+        refused(send, pb.AppendStreamRequest(key=key), field="block")
+        refused(send, pb.CreatePoolRequest(pool="x"), field="spec")
+        refused(send, pb.UpdatePoolRequest(pool="x"), field="spec")
+
+    @pytest.mark.parametrize("length", [-1, LENGTH + 1, 1 << 62, -(1 << 63)])
+    def test_lengths(self, send: Send, length: int) -> None:
+        key = wire.key_to_proto(KEY)
+        refused(send, pb.TruncateVideoRequest(key=key, length=length), field="length")
+        fork = pb.VideoKey(pool="pool", video="fork")
+        refused(send, pb.ForkVideoRequest(parent=key, key=fork, length=length), field="length")
+
+    def test_a_fork_in_the_middle_of_a_block(self, send: Send) -> None:
+        fork = pb.VideoKey(pool="pool", video="fork")
+        request = pb.ForkVideoRequest(parent=wire.key_to_proto(KEY), key=fork, length=4)
+        refused(send, request, field="length")
+
+    def test_epochs_that_are_not_now(self, send: Send) -> None:
+        key = wire.key_to_proto(KEY)
+        refused(send, pb.TruncateVideoRequest(key=key, length=3, epoch=7), errors.Fenced, "epoch")
+        refused(send, pb.SealVideoRequest(key=key, epoch=7), errors.Fenced, "epoch")
+
+    def test_a_fork_onto_a_video_that_is_there(self, send: Send) -> None:
+        key = wire.key_to_proto(KEY)
+        with pytest.raises(errors.AlreadyExists):
+            send("ForkVideo", pb.ForkVideoRequest(parent=key, key=key).SerializeToString())
+
+    @pytest.mark.parametrize("data", [b"", b"x", bytes(4096), b"\xff" * 100_000], ids=len)
+    def test_a_file_that_is_no_reel(self, send: Send, data: bytes) -> None:
+        copy = pb.VideoKey(pool="pool", video="copy")
+        messages = [pb.ImportVideoRequest(key=copy), pb.ImportVideoRequest(data=data)]
+        with pytest.raises((InvalidArgument, errors.DataLoss)):
+            send("ImportVideo", *(message.SerializeToString() for message in messages))
+        refused(send, pb.GetVideoRequest(key=copy), NotFound, "key")
+
+    def test_a_key_that_comes_twice(self, send: Send) -> None:
+        copy = pb.ImportVideoRequest(key=pb.VideoKey(pool="pool", video="copy")).SerializeToString()
+        with pytest.raises(InvalidArgument) as caught:
+            send("ImportVideo", copy, copy)
+        assert caught.value.field == "key"
+
+    def test_streams_without_a_message(self, send: Send) -> None:
+        assert send("AppendStream") == []
+        with pytest.raises(InvalidArgument) as caught:
+            send("ImportVideo")
+        assert caught.value.field == "key"
+
+    @pytest.mark.parametrize("field", ["max_bytes", "max_videos", "ttl_ms"])
+    def test_quotas(self, send: Send, field: str) -> None:
+        request = pb.CreatePoolRequest(pool="negative", spec=pb.PoolSpec(**{field: -1}))
+        refused(send, request, field=f"spec.{field}")
+
+
+class TestSearches:
+    """Policies, filters, terms and scopes that cannot be."""
+
+    @pytest.mark.parametrize(
+        ("field", "changes"),
+        [
+            ("policy.min_gap_frames", {"policy": pb.Policy(min_gap_frames=-1)}),
+            ("policy.mmr_lambda", {"policy": pb.Policy(mmr_lambda=1.5)}),
+            ("policy.mmr_lambda", {"policy": pb.Policy(mmr_lambda=float("nan"))}),
+            ("policy.min_score", {"policy": pb.Policy(min_score=float("nan"))}),
+            ("policy.pinned_frames[0]", {"policy": pb.Policy(pinned_frames=[-1])}),
+            ("policy.max_pinned", {"policy": pb.Policy(max_pinned=-1)}),
+            ("weight", {"weight": float("inf")}),
+            ("terms[0].name", {"terms": [pb.Term(name="text", embedding=bytes(4), weight=1)]}),
+            ("terms[0].embedding", {"terms": [pb.Term(name="text", weight=1)]}),
+        ],
+    )
+    def test_of_one_query(self, send: Send, field: str, changes: dict[str, Any]) -> None:
+        request = pb.Query(k=1, frame=0, eligible=pb.Span(stop=9), **changes)
+        refused(send, search_request(request), field=f"queries[0].{field}")
+
+    def test_of_the_scope(self, send: Send) -> None:
+        request = search_request(query())
+        request.scope.videos.add()
+        refused(send, request, field="scope.videos[0].key")
+        request.scope.videos[0].key.CopyFrom(pb.VideoKey(pool="pool", video="nobody"))
+        refused(send, request, NotFound, "scope.videos[0].key")
+        request.scope.videos[0].key.CopyFrom(wire.key_to_proto(KEY))
+        request.scope.videos[0].eligible.CopyFrom(pb.Span(start=5, stop=1))
+        refused(send, request, field="scope.videos[0].eligible")
+
+    def test_of_a_scope_with_countless_videos(self, send: Send) -> None:
+        request = search_request(query())
+        request.scope.videos.extend([pb.ScopeVideo(key=wire.key_to_proto(KEY))] * 20_000)
+        refused(send, request, TooLarge, "scope.videos")
+
+
 class TestPages:
     @pytest.mark.parametrize("token", ["x", "-1", "1e3", "9" * 30, "\u0661"])
     def test_tokens(self, send: Send, token: str) -> None:
@@ -224,3 +347,5 @@ class TestPages:
     def test_sizes(self, send: Send) -> None:
         refused(send, pb.ListVideosRequest(pool="pool", page_size=-1), field="page_size")
         refused(send, pb.ListRetrievalsRequest(key=wire.key_to_proto(KEY), page_size=-5), field="page_size")
+        refused(send, pb.ListPoolsRequest(page_size=-1), field="page_size")
+        refused(send, pb.ListRetrievalsRequest(key=wire.key_to_proto(KEY), skip=-1), field="skip")

@@ -97,6 +97,8 @@ class Expiry:
             self._tick()
             for name in list(self._pools):
                 for key in self._due(name):
+                    if self._closing.is_set():
+                        return
                     self._beat = time.monotonic()
                     self._drop(key)
 

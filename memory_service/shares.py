@@ -88,6 +88,10 @@ class Shares:
             self._files.clear()
             self._inodes.clear()
 
+    def is_fork(self, key: VideoKey) -> bool:
+        """Whether a video shares the reels of others."""
+        return key in self._inodes
+
     def is_shared(self, inode: int) -> bool:
         """Whether a fork shares the file."""
         return inode in self._files

@@ -129,6 +129,7 @@ class Videos:
     def expire(self, key: VideoKey, due: Callable[[], bool]) -> bool:
         """Drop a video that nobody is using and that is still `due`. Returns whether it is gone.
 
+        A loss of power may bring it back, with its full time to live; forks go for good, with their links.
         Raises Unavailable.
         """
         with self._slots.locked(key) as slot:
@@ -139,7 +140,7 @@ class Videos:
             try:
                 if not due():
                     return False
-                self._drop(key, slot, video, EventKind.EXPIRED)
+                self._drop(key, slot, video, EventKind.EXPIRED, durably=self._shares.is_fork(key))
                 video = None
             except NotFound:
                 self._expiry.forget(key)

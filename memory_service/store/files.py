@@ -24,6 +24,7 @@ from memory_service.store.pool_directory import pool_directory
 from memory_service.store.reel_file import ReelFile, open_reel
 from memory_service.store.scan import FileSource, Scan, open_regular, scan
 from memory_service.types import VideoInfo, VideoKey
+from memory_service.validate import is_id
 
 _SUFFIX = ".reel"
 _LOCK = ".lock"
@@ -215,16 +216,15 @@ class FileStore:
     def keys(self, pool: str, after: str = "") -> Iterator[VideoKey]:
         """The videos of a pool by name, those behind `after`; none for a pool that is not there."""
         try:
-            with os.scandir(pool_directory(self._root, pool)) as entries:
-                names = [
-                    name.removesuffix(_SUFFIX) for entry in entries if (name := entry.name).endswith(_SUFFIX)
-                ]
+            names = os.listdir(pool_directory(self._root, pool))
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as exc:
             raise storage_error(f"pool {pool} cannot be listed", exc) from exc
-        for video in sorted(name for name in names if name > after and not name.startswith(".")):
-            yield VideoKey(pool, video)
+        videos = (name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
+        for video in sorted(video for video in videos if video > after):
+            if is_id(video):
+                yield VideoKey(pool, video)
 
     def close(self) -> None:
         """Release the lock; idempotent."""

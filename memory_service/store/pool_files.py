@@ -128,11 +128,13 @@ class PoolFiles:
             with os.scandir(pool_directory(self._root, pool)) as entries:
                 for entry in entries:
                     name = entry.name
-                    if not (name.endswith(_REEL) or _LINK.search(name)) or name.startswith("."):
+                    if not (name.endswith(_REEL) or _LINK.search(name)):
                         continue
                     with suppress(FileNotFoundError):
                         stat = entry.stat(follow_symlinks=False)
-                        yield Held(name, stat.st_size, stat.st_ino, stat.st_nlink)
+                        held = Held(name, stat.st_size, stat.st_ino, stat.st_nlink)
+                        if is_id(held.video):
+                            yield held
         except FileNotFoundError:
             return
         except OSError as exc:

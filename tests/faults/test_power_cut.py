@@ -12,7 +12,7 @@ from serving import ServerProcess
 from memory_service.client import MemoryClient
 from memory_service.errors import Fenced, NotFound, OutOfOrder
 from memory_service.memory import Memory
-from memory_service.types import Query, VideoKey
+from memory_service.types import Query, VideoInfo, VideoKey
 
 NEVER_S = "3600"
 OTHER = VideoKey("pool", "other")
@@ -72,8 +72,17 @@ NEXT: dict[str, Callable[[Memory], object]] = {
     "append": lambda memory: memory.append(KEY, block(12)),
     "advance": lambda memory: memory.advance(KEY, block(12), Query(3, ALL)),
     "search": lambda memory: memory.search(KEY, [query(like=10)]),
+    "append_stream": lambda memory: list(memory.append_stream(KEY, [block(12)])),
     "fetch": lambda memory: memory.fetch([handle(memory, 11)]),
+    "fork": lambda memory: assert_length(memory.fork_video(KEY, OTHER, length=12), 12),
+    "truncate": lambda memory: assert_length(memory.truncate_video(KEY, 12), 12),
+    "seal": lambda memory: assert_length(memory.seal_video(KEY), 12),
+    "export": lambda memory: memory.import_video(OTHER, memory.export_video(KEY)),
 }
+
+
+def assert_length(video: VideoInfo, length: int) -> None:
+    assert video.state.length == length
 
 
 @pytest.mark.usefixtures("memory")
@@ -87,9 +96,13 @@ def test_the_loss_is_real(machine: Machine) -> None:
 @pytest.mark.parametrize("verb", NEXT)
 def test_the_next_call_gives_back_what_was_lost(memory: MemoryClient, verb: str) -> None:
     NEXT[verb](memory)
-    length = 15 if verb in {"append", "advance"} else 12
+    length = 15 if verb in {"append", "append_stream", "advance"} else 12
     assert state(memory).length == length
+    if verb == "truncate":  # the handles of what it left are those of the epoch before
+        return
     assert_frames(memory, 0, length)
+    if verb == "export":
+        assert_frames(memory, 0, length, OTHER)
 
 
 def test_a_search_after_the_loss_sees_the_whole_history(memory: MemoryClient) -> None:
@@ -110,6 +123,17 @@ def test_two_losses_in_a_row(machine: Machine, memory: MemoryClient) -> None:
     machine.lose_power()
     memory.append(KEY, block(15))
     assert_frames(memory, 0, 18)
+
+
+def test_a_loss_in_the_middle_of_a_stream(machine: Machine, memory: MemoryClient) -> None:
+    stream = memory.append_stream(KEY, (block(start) for start in range(12, 300, 3)))
+    for _ in range(20):
+        next(stream)
+    machine.lose_power()
+    with MemoryClient(machine.address) as another:
+        assert state(another).length == 3
+    assert len(list(stream)) == 76
+    assert_frames(memory, 0, 300)
 
 
 def test_blocks_of_a_life_gone_by_stay_gone(machine: Machine, memory: MemoryClient) -> None:

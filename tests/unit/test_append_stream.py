@@ -284,29 +284,6 @@ class TestResume:
                 memory.close()
         assert gone()
 
-    def test_frames_that_the_server_lost_are_sent_again(self, memory: MemoryClient, backend: Backend) -> None:
-        """A loss of power, as it looks from here: what was acknowledged and not durable is gone."""
-        lost = threading.Event()
-
-        def lose(name: str, answer: Any, _context: Any) -> Any:
-            if name != "AppendStream" or lost.is_set():
-                return answer
-            return self.lose_all(answer, lost)
-
-        backend.after = lose
-        answers = list(memory.append_stream(KEY, blocks(60)))
-        assert len(answers) == 20
-        assert "Append" in backend.calls
-        assert_frames(memory, 0, 60)
-
-    @staticmethod
-    def lose_all(answers: Iterator[Any], lost: threading.Event) -> Iterator[Any]:
-        """The first answers are true; then the server says that it expects an earlier frame."""
-        for _ in range(4):
-            yield next(answers)
-        lost.set()
-        raise OutOfOrder("gap", field="block.start", expected="6", details={"expected_start": "6"})
-
     def test_a_server_that_is_silent_is_given_up(self, tmp_path: Path) -> None:
         with (
             ServerProcess(tmp_path / "data", "127.0.0.1:0") as server,

@@ -10,7 +10,7 @@ from threading import Event
 from typing import TypeVar
 
 import pytest
-from history import Content, History, block_of, check_frames, check_search, check_state
+from history import Content, History, block_of, check_frames, check_scope, check_search, check_state
 from samples import ALL, SPEC
 
 from memory_service.client import MemoryClient
@@ -54,7 +54,9 @@ class Actor:
         verbs: list[tuple[int, Callable[[], None]]] = [
             (40, self._append),
             (15, self._advance),
+            (6, self._append_stream),
             (15, self._search),
+            (4, self._search_several),
             (12, self._fetch),
             (4, self._state),
             (4, self._be_refused),
@@ -158,6 +160,27 @@ class Actor:
     def _search(self) -> None:
         history = self._pick()
         self._surely(lambda: check_search(self._memory, history, self._rng))
+
+    def _search_several(self) -> None:
+        """In some of the videos; a pool is shared with the others, so its videos are named."""
+        histories = self._rng.sample(list(self.histories.values()), min(3, len(self.histories)))
+        if histories:
+            self._surely(lambda: check_scope(self._memory, histories, self._rng))
+
+    def _append_stream(self) -> None:
+        """Several blocks at once; from the beginning again where the stream broke off."""
+        history = self._pick(open_only=True)
+        start, blocks = len(history.frames), []
+        for _ in range(self._rng.randint(1, 6)):
+            number, n = next(self._numbers), self._rng.randint(1, 4)
+            blocks.append(history.block(number, n))
+            history.took(number, n)
+        answers = self._surely(lambda: list(self._memory.append_stream(history.key, blocks)))
+        assert answers is not None
+        assert len(answers) == len(blocks)
+        lengths = [answer.state.length for answer in answers if not answer.duplicate]
+        assert lengths == sorted(lengths)
+        assert answers[-1].state.length == len(history.frames) > start
 
     def _fetch(self) -> None:
         history = self._pick()

@@ -7,10 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from samples import DIM, SPEC, oracle
+from samples import ALL, DIM, SPEC, oracle
 
 from memory_service.memory import Memory
-from memory_service.types import Block, Embeddings, Handle, Query, Span, VideoInfo, VideoKey
+from memory_service.types import (
+    Block,
+    Embeddings,
+    Handle,
+    Query,
+    Scope,
+    ScopeVideo,
+    Span,
+    VideoInfo,
+    VideoKey,
+)
 
 _FETCH = 256
 
@@ -130,6 +140,22 @@ def check_search(memory: Memory, history: History, rng: random.Random, *, log: b
         assert tuple(hit.handle.frame for hit in hits) == frames
         assert tuple(hit.score for hit in hits) == scores
         assert all(hit.handle == history.handle(hit.handle.frame) for hit in hits)
+
+
+def check_scope(memory: Memory, histories: list[History], rng: random.Random) -> None:
+    """A search over several videos gives what each matrix gives, merged: the best first, then by name."""
+    vector = np.random.default_rng(rng.getrandbits(32)).standard_normal(DIM).astype(np.float32)
+    k, merged = rng.randint(1, 8), []
+    for history in histories:
+        frames, scores = oracle(history.matrix(), vector, k, ALL)
+        merged += [
+            (-score, history.key.pool, history.key.video, history.handle(frame))
+            for frame, score in zip(frames, scores, strict=True)
+        ]
+    best = sorted(merged, key=lambda row: (*row[:3], row[3].frame))[:k]
+    scope = Scope(tuple(ScopeVideo(history.key) for history in histories))
+    (hits,) = memory.search(histories[0].key, [Query(k, ALL, embedding=vector)], scope=scope).hits
+    assert [(-hit.score, hit.handle) for hit in hits] == [(row[0], row[3]) for row in best]
 
 
 def check_frames(memory: Memory, history: History, frames: list[int]) -> None:

@@ -28,6 +28,8 @@ class RemoteWatch:
         return self
 
     def __next__(self) -> Event:
+        if self._closed:
+            raise StopIteration
         response, self._first = self._first, None
         try:
             return wire.event_from_proto((response or next(self._stream)).event)

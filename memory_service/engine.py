@@ -405,7 +405,7 @@ class MemoryEngine:
 
     def info(self) -> ServerInfo:
         """See `Memory.info`."""
-        used = self._ledger.total
+        used = self._pools.total()
         return ServerInfo(
             version=memory_service.__version__,
             index=self._index.name,

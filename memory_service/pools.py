@@ -15,7 +15,7 @@ from memory_service.errors import (
     Unavailable,
 )
 from memory_service.expiry import Expiry
-from memory_service.quota import Ledger
+from memory_service.quota import Booked, Ledger
 from memory_service.shares import Shares
 from memory_service.store.pool_files import PoolFiles
 from memory_service.types import PoolInfo, PoolSpec, PoolUsage
@@ -88,6 +88,13 @@ class Pools:
                 except ServiceError as exc:
                     _log.error("pool left out of list pool=%s reason=%s", pool, exc)
             return found
+
+    def total(self) -> Booked:
+        """What all pools together use."""
+        if self._read_only:
+            with self._changed:
+                self._look()
+        return self._ledger.total
 
     def update(self, pool: str, spec: PoolSpec) -> PoolInfo:
         """See `Memory.update_pool`."""

@@ -255,7 +255,8 @@ class Videos:
         if slot.video is None:
             if num_bytes is None:
                 num_bytes = self._store.stat(key).st_size
-            slot.account = Account(self._ledger, key.pool, num_bytes)
+            if self._commit is not None:
+                slot.account = Account(self._ledger, key.pool, num_bytes)
             try:
                 video = self._open(key, slot.account)
             except BaseException:
@@ -266,7 +267,7 @@ class Videos:
             return video
         return slot.video
 
-    def _open(self, key: VideoKey, account: Account) -> Video:
+    def _open(self, key: VideoKey, account: Account | None) -> Video:
         reel, found = self._store.open(key, account)
         try:
             bases = self._store.bases(key, found)

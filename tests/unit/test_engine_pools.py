@@ -412,6 +412,8 @@ class TestReadOnly:
             writer.create_video(VideoKey(KEY.pool, "second"), SPEC)
             seen = reader.get_pool(KEY.pool)
             assert (seen.spec, seen.usage.num_videos) == (ROOMY, 2)
+            assert reader.info().num_videos == 2
+            assert reader.info().num_bytes == sum(path.stat().st_size for path in data_dir.glob("*/*.reel"))
             writer.drop_video(KEY)
             with pytest.raises(NotFound):
                 reader.get_video(KEY)

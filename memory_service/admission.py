@@ -14,6 +14,8 @@ from memory_service.errors import Overloaded
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
+_BYTES_RETRY_MS, _RECEIVERS_RETRY_MS = 200, 1000
+
 
 class Lane(StrEnum):
     """A class of calls with threads of its own."""
@@ -113,17 +115,57 @@ class InflightBytes:
         """Count a request, or raise Overloaded; one alone is always taken."""
         with self._lock:
             if self._num_bytes and self._num_bytes + num_bytes > self._max_bytes:
-                raise overloaded(
-                    f"messages of {self._num_bytes} bytes are in flight",
-                    expected=f"at most {self._max_bytes} bytes at a time",
-                    retry_after_ms=200,
-                )
+                raise self._exceeded()
             self._num_bytes += num_bytes
+
+    def check(self) -> None:
+        """Raises Overloaded where there is no room left at all, so that nothing more need be received."""
+        if self._num_bytes >= self._max_bytes:
+            raise self._exceeded()
 
     def add(self, num_bytes: int) -> None:
         """Count an answer, which exists already; or, negative, what is gone."""
         with self._lock:
             self._num_bytes += num_bytes
+
+    def _exceeded(self) -> Overloaded:
+        return overloaded(
+            f"messages of {self._num_bytes} bytes are in flight",
+            expected=f"at most {self._max_bytes} bytes at a time",
+            retry_after_ms=_BYTES_RETRY_MS,
+        )
+
+
+class Receivers:
+    """Calls that have a thread and wait for their request, by caller. Safe for threads.
+
+    A request that is announced and does not come holds a thread: one caller gets three quarters of them.
+    """
+
+    def __init__(self, num_threads: int) -> None:
+        self._max_each = num_threads - num_threads // 4
+        self._lock = threading.Lock()
+        self._counts: dict[str, int] = {}
+
+    def enter(self, caller: str) -> None:
+        """Wait for one more request, which `leave` ends. Raises Overloaded."""
+        with self._lock:
+            count = self._counts.get(caller, 0)
+            if count < self._max_each:
+                self._counts[caller] = count + 1
+                return
+        raise overloaded(
+            f"{count} calls of this caller wait for their requests",
+            expected="requests that follow their calls",
+            retry_after_ms=_RECEIVERS_RETRY_MS,
+        )
+
+    def leave(self, caller: str) -> None:
+        """The request is there, or will never be."""
+        with self._lock:
+            self._counts[caller] -= 1
+            if not self._counts[caller]:
+                del self._counts[caller]
 
 
 def overloaded(message: str, *, expected: str, retry_after_ms: int) -> Overloaded:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import grpc
 
-from memory_service.admission import InflightBytes
+from memory_service.admission import InflightBytes, Receivers
 from memory_service.cancellation import Cancellation
 from memory_service.errors import Cancelled, InvalidArgument, ServiceError
 from memory_service.security.access import authorize, subject
@@ -43,6 +43,7 @@ class Common:
 
     turns: Turns
     inflight: InflightBytes
+    receivers: Receivers
     calls: "set[Call]"
     """Those that are open. Adding to a set and discarding from it are atomic."""
     observer: Observer | None
@@ -114,9 +115,15 @@ class Call:
 
     def receive(self, messages: Iterator[bytes]) -> bytes:
         """The caller's first message. Raises what ended the call, InvalidArgument, Overloaded."""
+        self._common.inflight.check()
+        caller = self.peer if self.token is None else self.token.id
+        self._common.receivers.enter(caller)
         self._idle_until = time.monotonic() + self._common.idle_s
-        data = self._next(messages)
-        self._idle_until = None
+        try:
+            data = self._next(messages)
+        finally:
+            self._idle_until = None
+            self._common.receivers.leave(caller)
         if data is None:
             raise InvalidArgument("the call has no request", field="request", expected="one message")
         self._take(len(data))

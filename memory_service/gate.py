@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import grpc
 
-from memory_service.admission import LANES, InflightBytes, Lane, LaneLoad, LaneThreads, overloaded
+from memory_service.admission import LANES, InflightBytes, Lane, LaneLoad, LaneThreads, Receivers, overloaded
 from memory_service.call import Call, Common, Observer
 from memory_service.config import ServiceConfig
 from memory_service.errors import ServiceError, Unauthenticated, Unavailable
@@ -62,6 +62,7 @@ class Gate:
         self._common = Common(
             turns=Turns(max_running=config.num_threads, max_waiting=config.max_waiting),
             inflight=InflightBytes(config.max_inflight_bytes),
+            receivers=Receivers(config.num_threads + config.max_waiting),
             calls=set(),
             observer=observer,
             idle_s=config.idle_s,

@@ -47,7 +47,7 @@ class Reader:
                     raise
                 frames = self._fetch(wanted, parts)
         except ServiceError as exc:
-            exc.field = _NUMBERED.sub(lambda found: f"handles[{numbers[int(found[1])]}]", exc.field)
+            _renumber(exc, numbers)
             raise
         fetched = dict(zip(numbers, frames, strict=True))
         return [fetched.get(number) or held[handle] for number, handle in enumerate(handles)]
@@ -106,10 +106,13 @@ class Reader:
         epochs = {key: self._payloads.epoch(key) for key in {handle.key for handle in handles}}
         path = self._local.path()
         frames: list[Frame] = []
+        first = 0
 
         def attempt(seconds: float) -> None:
             # A stream that broke off goes on with the frame after the last one that came.
-            rest = pb.FetchRequest(handles=messages[len(frames) :], parts=parts)
+            nonlocal first
+            first = len(frames)
+            rest = pb.FetchRequest(handles=messages[first:], parts=parts)
             if path is not None:
                 rest.local_session = path.session
             for answer in self._connection.fetch(rest, timeout=seconds, metadata=self._connection.metadata):
@@ -119,17 +122,26 @@ class Reader:
                 frames.append(frame)
 
         try:
-            self._connection.repeat(attempt)
-        except _Unreadable:
-            path = None
-            self._connection.repeat(attempt)
-        except InvalidArgument as exc:
-            if path is None or exc.field != "local_session":
-                raise
-            self._local.over(path)
-            path = self._local.path()
-            self._connection.repeat(attempt)
+            try:
+                self._connection.repeat(attempt)
+            except _Unreadable:
+                path = None
+                self._connection.repeat(attempt)
+            except InvalidArgument as exc:
+                if path is None or exc.field != "local_session":
+                    raise
+                self._local.over(path)
+                path = self._local.path()
+                self._connection.repeat(attempt)
+        except ServiceError as exc:
+            _renumber(exc, range(first, len(handles)))
+            raise
         if not parts:
             for frame in frames:
                 self._payloads.put(frame, epochs[frame.handle.key])
         return frames
+
+
+def _renumber(error: ServiceError, numbers: Sequence[int]) -> None:
+    """Let an error about the i-th handle of a request name the caller's handle `numbers[i]`."""
+    error.field = _NUMBERED.sub(lambda found: f"handles[{numbers[int(found[1])]}]", error.field)

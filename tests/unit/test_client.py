@@ -211,6 +211,30 @@ class TestRetry:
         assert [frame.handle.frame for frame in frames] == [2, 0, 1]
         assert asked == [2, 0, 0, 1, 1]
 
+    def test_an_error_after_that_names_the_handle_of_the_caller(
+        self, memory: MemoryClient, backend: Backend
+    ) -> None:
+        epoch = memory.append(KEY, block(0)).state.epoch
+        cuts: list[int] = []
+
+        def cut(name: str, answer: Any, _context: grpc.ServicerContext) -> Any:
+            if name != "Fetch":
+                return answer
+            return self.cut_stream(answer, cuts) if not cuts else self.damaged_at(1, answer)
+
+        backend.after = cut
+        with pytest.raises(DataLoss) as caught:
+            memory.fetch([Handle(KEY, epoch, frame) for frame in (2, 0, 1)])
+        assert caught.value.field == "handles[2]"
+
+    @staticmethod
+    def damaged_at(number: int, answer: Any) -> Iterator[Any]:
+        """Ends with DATA_LOSS at a frame."""
+        for i, response in enumerate(answer):
+            if i == number:
+                raise DataLoss("damaged", field=f"handles[{i}]", expected="its checksum")
+            yield response
+
     @staticmethod
     def cut_stream(answer: Any, asked: list[int]) -> Iterator[Any]:
         """Ends with UNAVAILABLE before the second frame."""

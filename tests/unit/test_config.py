@@ -19,14 +19,56 @@ def test_addresses_that_stay_on_the_machine(address: str) -> None:
     assert ServiceConfig(data_dir=DATA, address=address).address == address
 
 
+FAR = ["0.0.0.0:1", "[::]:1", "192.168.1.1:1", "example.org:1", "localhost.evil.org:1"]
+TLS = {"tls_cert": Path("cert"), "tls_key": Path("key")}
+TOKENS = {"tokens_file": Path("tokens")}
+CLIENTS = {"tls_client_ca": Path("ca")}
+
+
+@pytest.mark.parametrize("address", FAR)
 @pytest.mark.parametrize(
-    "address", ["0.0.0.0:1", "[::]:1", "192.168.1.1:1", "example.org:1", "localhost.evil.org:1"]
+    ("options", "field"),
+    [
+        ({}, "address"),
+        (TOKENS, "address"),
+        ({"tls_without_tokens": True}, "address"),
+        (TLS, "tokens_file"),
+        (TLS | CLIENTS, "tokens_file"),
+        (TLS | TOKENS, None),
+        (TLS | CLIENTS | TOKENS, None),
+        (TLS | {"tls_without_tokens": True}, None),
+        ({"insecure_any_address": True}, None),
+        (TOKENS | {"insecure_any_address": True}, None),
+    ],
 )
-def test_addresses_that_others_can_reach_need_insistence(address: str) -> None:
-    with pytest.raises(InvalidArgument, match="--insecure-any-address") as caught:
-        ServiceConfig(data_dir=DATA, address=address)
-    assert caught.value.field == "address"
-    assert ServiceConfig(data_dir=DATA, address=address, insecure_any_address=True).address == address
+def test_addresses_that_others_can_reach_need_tls_and_tokens_or_insistence(
+    address: str, options: dict[str, Any], field: str | None
+) -> None:
+    if field is None:
+        assert ServiceConfig(data_dir=DATA, address=address, **options).address == address
+        return
+    with pytest.raises(InvalidArgument) as caught:
+        ServiceConfig(data_dir=DATA, address=address, **options)
+    assert caught.value.field == field
+    assert (
+        "--tls-without-tokens" in caught.value.expected or "--insecure-any-address" in caught.value.expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"tls_cert": Path("cert")}, "tls_key"),
+        ({"tls_key": Path("key")}, "tls_cert"),
+        (CLIENTS, "tls_cert"),
+        ({"address": "unix:/run/x.sock", **TLS}, "tls_cert"),
+        ({"address": "127.0.0.1:1", "socket_group": "users"}, "socket_group"),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        ServiceConfig(data_dir=DATA, **options)
+    assert caught.value.field == field
 
 
 @pytest.mark.parametrize(

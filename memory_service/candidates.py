@@ -64,10 +64,18 @@ class Estimates:
         slack: float,
         exactly: Callable[[Numbers], Scores],
     ) -> None:
-        self.low = rough - slack
-        self.high = rough + slack
+        self.most = rough + slack
+        self.low, self.high = rough - slack, self.most.copy()
+        self._order: Numbers | None = None
         self._settled = np.zeros(len(rough), bool)
         self._exactly = exactly
+
+    @property
+    def order(self) -> Numbers:
+        """All candidates by `most`, what their scores can be at most before any is settled, falling."""
+        if self._order is None:
+            self._order = np.argsort(-self.most, kind="stable")
+        return self._order
 
     def settle(self, which: Numbers) -> NDArray[np.float64]:
         """Exact scores of some candidates."""

@@ -14,10 +14,10 @@ candidates: rough scores only tell which candidates need not be scored exactly.
     pinned        frames that take slots of the k before any candidate does.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,27 +31,33 @@ _FIRST_BATCH = 16
 """Candidates scored exactly at first when they are taken in order; each further batch has twice as many."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Choice:
     """Candidates by number and their exact scores: chosen in this order, and the best that were not."""
 
-    chosen: list[tuple[int, float]] = field(default_factory=list)
-    runners_up: list[tuple[int, float]] = field(default_factory=list)
+    chosen: list[tuple[int, float]]
+    runners_up: list[tuple[int, float]]
 
 
-def in_order(scores: Estimates) -> Iterator[tuple[int, float]]:
-    """All candidates and exact scores, best first, equal ones in tie order; scored as they are needed."""
-    order = np.argsort(-scores.high, kind="stable")
+def in_order(scores: Estimates, barred: NDArray[np.bool_] | None = None) -> Iterator[tuple[int, float]]:
+    """Candidates and exact scores, best first, equal ones in tie order; scored as they are needed.
+
+    `barred` bool [n] are passed over without being scored; it may grow between one candidate and the next.
+    """
+    order, most = scores.order, scores.most
     best: list[tuple[float, int]] = []
     at, batch = 0, _FIRST_BATCH
     while True:
-        most = scores.high[order[at]] if at < len(order) else -np.inf
-        while best and -best[0][0] > most:
+        bound = most[order[at]] if at < len(order) else -np.inf
+        while best and -best[0][0] > bound:
             score, number = heappop(best)
-            yield number, -score
+            if barred is None or not barred[number]:
+                yield number, -score
         if at >= len(order):
             return
         some = order[at : at + batch]
+        if barred is not None:
+            some = some[~barred[some]]
         for number, score in zip(some.tolist(), scores.settle(some).tolist(), strict=True):
             heappush(best, (-score, number))
         at, batch = at + batch, 2 * batch
@@ -67,22 +73,31 @@ def best_apart(
     pinned: Sequence[int] = (),
 ) -> Choice:
     """The k best candidates of one video, `min_gap` frames from each other and from the `pinned` frames."""
-    choice, taken = Choice(), sorted(pinned)
-    for number, score in in_order(scores):
-        frame = int(frames[number])
-        if len(choice.chosen) < k and score >= min_score and _is_apart(frame, taken, min_gap):
-            choice.chosen.append((number, score))
-            taken.insert(bisect_left(taken, frame), frame)
-        elif len(choice.runners_up) < MAX_RUNNERS_UP:
-            choice.runners_up.append((number, score))
-        elif len(choice.chosen) == k or score < min_score:
+    farthest = max([0, *frames[-1:].tolist(), *pinned])
+    gap = min(min_gap, farthest + 1)
+    barred = np.zeros(len(frames), bool)
+
+    def bar(frame: int) -> None:
+        start, stop = np.searchsorted(frames, [frame - gap + 1, frame + gap])
+        barred[start:stop] = True
+
+    for frame in pinned:
+        bar(frame)
+    chosen: list[tuple[int, float]] = []
+    for number, score in in_order(scores, barred) if k else ():
+        if score < min_score:
             break
-    return choice
+        chosen.append((number, score))
+        if len(chosen) == k:
+            break
+        bar(int(frames[number]))
+    return Choice(chosen, _runners_up(scores, chosen))
 
 
-def _is_apart(frame: int, taken: Sequence[int], min_gap: int) -> bool:
-    at = bisect_left(taken, frame)
-    return all(abs(frame - other) >= min_gap for other in taken[max(0, at - 1) : at + 1])
+def _runners_up(scores: Estimates, chosen: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    taken = np.zeros(len(scores.most), bool)
+    taken[[number for number, _ in chosen]] = True
+    return list(islice(in_order(scores, taken), MAX_RUNNERS_UP))
 
 
 class _Likeness:
@@ -171,22 +186,16 @@ def best_unlike(
     like = _Likeness(candidates)
     for vector in pinned:
         like.add(vector)
-    choice = Choice()
-    while len(choice.chosen) < k and free.any():
+    chosen: list[tuple[int, float]] = []
+    while len(chosen) < k and free.any():
         cancellation.check()
         number, score = _most_marginal(scores, like, free, mmr_lambda)
-        choice.chosen.append((number, score))
+        chosen.append((number, score))
         free &= apart.from_candidate(number)
         free[number] = False
-        if len(choice.chosen) < k:
+        if len(chosen) < k:
             like.add(candidates.vector(number))
-    chosen = {number for number, _ in choice.chosen}
-    for number, score in in_order(scores):
-        if len(choice.runners_up) == MAX_RUNNERS_UP:
-            break
-        if number not in chosen:
-            choice.runners_up.append((number, score))
-    return choice
+    return Choice(chosen, _runners_up(scores, chosen))
 
 
 def _most_marginal(

@@ -20,6 +20,13 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
         "memory_service.index",
         "memory_service.store",
     ),
+    "memory_service/remote/*.py": (
+        "faiss",
+        "memory_service.engine",
+        "memory_service.index",
+        "memory_service.store",
+        "memory_service.rpcs",
+    ),
     "encoder/**/*.py": ("memory_service", "generator", "inspector", "tests"),
     "generator/**/*.py": ("grpc", "faiss", "inspector", "tests"),
     "inspector/**/*.py": ("torch", "generator", "encoder", "tests"),

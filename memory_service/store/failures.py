@@ -7,6 +7,7 @@ from memory_service.errors import Exhausted, ServiceError, Unavailable
 _FULL = {
     errno.ENOSPC: "free space on its disk",
     errno.EDQUOT: "free space within its disk quota",
+    errno.EMLINK: "fewer forks that share one reel: the file system gives a file no more names",
     errno.EFBIG: "a higher limit on the size of files",
 }
 

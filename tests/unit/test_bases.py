@@ -348,7 +348,7 @@ class TestParent:
 
         with monkeypatch.context() as patched:
             patched.setattr(os, "link", few)
-            with pytest.raises(Unavailable):
+            with pytest.raises(Exhausted, match="fewer forks"):
                 engine.fork_video(THIRD, VideoKey("pool", "new"))
         assert made
         assert not list(data_dir.glob("pool/new.*"))

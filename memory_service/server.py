@@ -172,6 +172,7 @@ def serve(config: ServiceConfig) -> None:
     Prints one line on standard output once it serves.
     """
     _keep_freed_memory()
+    os.umask(0o077)  # histories are nobody else's to read
     signals: SimpleQueue[signal.Signals] = SimpleQueue()
 
     def note(signum: int, _frame: FrameType | None) -> None:

@@ -1,5 +1,7 @@
 """Who may do what: every RPC, by every kind of caller, over a real server."""
 
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
-from callers import call, error_of, first_answer
+from callers import bearer, call, error_of, first_answer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from raw_requests import METHODS
@@ -19,8 +21,10 @@ from memory_service.errors import NotFound, PermissionDenied, ServiceError, Unau
 from memory_service.security.access import RULES
 from memory_service.security.token_file import create_token, revoke_token
 from memory_service.server import Server
+from memory_service.status import from_rpc_error
 from memory_service.types import PoolSpec, VideoKey
 from memory_service.v1 import memory_pb2 as pb
+from memory_service.v1.memory_pb2_grpc import MemoryServiceStub
 
 MINE, THEIRS = "mine", "theirs"
 VIDEO = VideoKey(MINE, "video")
@@ -364,3 +368,31 @@ def test_an_embedding_is_no_way_around(place: Place) -> None:
     request = pb.SearchRequest(key=wire.key_to_proto(VIDEO), queries=[query], scope=pb.Scope(pool=True))
     (answer,) = call(place.channel, "Search", request, token=place.tokens["read"])
     assert {hit.handle.key.pool for hit in answer.results[0].hits} == {MINE}
+
+
+@pytest.mark.parametrize("method", ["Watch", "AppendStream"])
+def test_revoked_while_streaming(place: Place, method: str) -> None:
+    place.prepare()
+    token = create_token(place.file, f"short-lived-{method}", {MINE: ["read", "write"]}).text
+    assert place.server.reload()
+    go_on = threading.Event()
+
+    def requests() -> Iterator[Any]:
+        yield place.requests("AppendStream")[0]
+        go_on.wait(20)
+
+    stub = MemoryServiceStub(place.channel)  # type: ignore[no-untyped-call]
+    if method == "Watch":
+        stream = stub.Watch(place.requests("Watch")[0], metadata=bearer(token))
+    else:
+        stream = stub.AppendStream(requests(), metadata=bearer(token))
+    next(stream)
+    revoke_token(place.file, f"short-lived-{method}")
+    assert place.server.reload()
+    began = time.monotonic()
+    with pytest.raises(grpc.RpcError) as caught:
+        for _ in stream:
+            pass
+    assert isinstance(from_rpc_error(caught.value), Unauthenticated)
+    assert time.monotonic() - began < 10
+    go_on.set()

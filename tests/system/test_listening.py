@@ -11,6 +11,8 @@ from typing import Any
 import grpc
 import pytest
 from callers import error_of
+from samples import KEY, SPEC
+from serving import ServerProcess
 
 from memory_service.client import MemoryClient
 from memory_service.config import ServiceConfig
@@ -127,3 +129,12 @@ def test_a_client_with_its_token(tmp_path: Path, serve: Any) -> None:
             memory.get_video(VideoKey("theirs", "video"))
     with MemoryClient(server.address) as memory, pytest.raises(Unauthenticated):
         memory.info()
+
+
+def test_what_a_server_creates_is_nobody_elses(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "data", f"unix:{tmp_path}/socket") as server:
+        with MemoryClient(server.address) as memory:
+            memory.create_video(KEY, SPEC)
+        created = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
+    assert len(created) >= 4
+    assert [path for path in created if mode(path) & 0o077] == []

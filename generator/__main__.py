@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import signal
 import sys
@@ -75,7 +76,7 @@ def run_rollouts(options: argparse.Namespace) -> None:
         out=options.out,
         window=window,
     )
-    memory = connect(options.memory or f"{EMBEDDED}{options.out / 'memory'}")
+    memory = connect(options.memory or f"{EMBEDDED}{options.out / 'memory'}", os.environ)
     try:
         if options.replace:
             drop(request, memory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from memory_service.memory import Memory
@@ -9,10 +10,11 @@ from memory_service.memory import Memory
 EMBEDDED = "embedded:"
 
 
-def connect(where: str) -> Memory:
+def connect(where: str, environment: Mapping[str, str] | None = None) -> Memory:
     """The memory named by "host:port", "unix:/path" or "embedded:DIR".
 
-    An embedded memory creates its directory and has it alone. Raises ServiceError, and ValueError on an empty
+    `environment` may hold a token and TLS files for a service, see `memory_service.remote.credentials`. An
+    embedded memory creates its directory and has it alone. Raises ServiceError, and ValueError on an empty
     directory name.
     """
     if where.startswith(EMBEDDED):
@@ -23,5 +25,7 @@ def connect(where: str) -> Memory:
             raise ValueError(f"{where!r} names no directory; expected {EMBEDDED}DIR")
         return MemoryEngine(Path(directory))
     from memory_service.client import MemoryClient
+    from memory_service.remote.credentials import Credentials
 
-    return MemoryClient(where)
+    who = Credentials.from_environment(environment or {})
+    return MemoryClient(where, token=who.token, tls=who.tls)

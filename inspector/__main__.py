@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     console = Console(soft_wrap=False)
     try:
-        memory = connect.directory(options.data) if options.data else connect.service(options.memory)
+        memory = (
+            connect.directory(options.data) if options.data else connect.service(options.memory, os.environ)
+        )
         try:
             options.command(memory, options, console)
         finally:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from memory_service.memory import Memory
 
 
-def service(address: str) -> Memory:
-    """A client of the service at "host:port" or "unix:/path"."""
-    from memory_service.client import MemoryClient
+def service(address: str, environment: Mapping[str, str]) -> Memory:
+    """A client of the service at "host:port" or "unix:/path".
 
-    return MemoryClient(address)
+    `environment` may hold a token and TLS files, see `memory_service.remote.credentials`.
+    """
+    from memory_service.client import MemoryClient
+    from memory_service.remote.credentials import Credentials
+
+    who = Credentials.from_environment(environment)
+    return MemoryClient(address, token=who.token, tls=who.tls)
 
 
 def directory(path: Path) -> Memory:

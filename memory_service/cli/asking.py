@@ -132,16 +132,9 @@ def token(options: argparse.Namespace) -> str | None:
     """The token of the options. Raises InvalidArgument where its file has none."""
     if options.token_file is None:
         return options.token or None
-    path = Path(options.token_file)
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise InvalidArgument(
-            f"token file {path}: {exc}", field="token_file", expected="a file that can be read"
-        ) from exc
-    if len(text.split()) != 1:
-        raise InvalidArgument(f"token file {path} holds no token", field="token_file", expected="one token")
-    return text
+    from memory_service.remote.credentials import read_token
+
+    return read_token(Path(options.token_file))
 
 
 def _closing(memory: Memory, rows: Iterator[Row]) -> Iterator[Row]:

@@ -96,26 +96,26 @@ COMMANDS = (
     Command(
         name="tokens",
         help="create, list or revoke tokens in a server's file",
-        example="reverie-memory tokens create studio --file tokens.toml --allow films:read,write",
+        example="reverie-memory tokens create studio --file tokens.json --allow films:read,write",
         commands=(
             Command(
                 name="create",
                 help="add a token and print it, once",
-                example="reverie-memory tokens create studio --file tokens.toml --allow films:read,write",
+                example="reverie-memory tokens create studio --file tokens.json --allow films:read,write",
                 arguments=_new_token,
                 run=_create,
             ),
             Command(
                 name="list",
                 help="the tokens of a file and their rights; secrets are not in it",
-                example="reverie-memory tokens list --file tokens.toml",
+                example="reverie-memory tokens list --file tokens.json",
                 arguments=_file,
                 run=_list,
             ),
             Command(
                 name="revoke",
                 help="remove a token",
-                example="reverie-memory tokens revoke studio --file tokens.toml",
+                example="reverie-memory tokens revoke studio --file tokens.json",
                 arguments=_id_and_file,
                 run=_revoke,
             ),

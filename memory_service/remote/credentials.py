@@ -8,8 +8,6 @@ from typing import Self
 from memory_service.errors import InvalidArgument
 from memory_service.security.tls import ClientTLS
 
-_TLS_FILES = {"ca": "CLIENT_CA", "cert": "CLIENT_CERT", "key": "CLIENT_KEY"}
-
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -24,14 +22,12 @@ class Credentials:
 
         Raises InvalidArgument for a file without a token and for a certificate without its key.
         """
-        said = {
-            name: Path(environment[f"REVERIE_MEMORY_{variable}"])
-            for name, variable in _TLS_FILES.items()
-            if environment.get(f"REVERIE_MEMORY_{variable}")
-        }
-        file = environment.get("REVERIE_MEMORY_TOKEN_FILE")
-        token = read_token(Path(file)) if file else environment.get("REVERIE_MEMORY_TOKEN") or None
-        return cls(token, ClientTLS(**said) if said else None)
+        ca, cert, key = (
+            _file(environment, f"REVERIE_MEMORY_CLIENT_{name}") for name in ("CA", "CERT", "KEY")
+        )
+        file = _file(environment, "REVERIE_MEMORY_TOKEN_FILE")
+        token = read_token(file) if file else environment.get("REVERIE_MEMORY_TOKEN") or None
+        return cls(token, ClientTLS(ca=ca, cert=cert, key=key) if ca or cert or key else None)
 
 
 def read_token(path: Path) -> str:
@@ -45,3 +41,8 @@ def read_token(path: Path) -> str:
     if len(text.split()) != 1:
         raise InvalidArgument(f"token file {path} holds no token", field="token_file", expected="one token")
     return text
+
+
+def _file(environment: Mapping[str, str], variable: str) -> Path | None:
+    said = environment.get(variable)
+    return Path(said) if said else None

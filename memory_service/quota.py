@@ -139,6 +139,7 @@ def _add(booked: Booked, num_bytes: int, num_videos: int, pledge: int) -> None:
 
 def _check(booked: Booked, spec: PoolSpec, more_bytes: int, more_videos: int, pool: str) -> None:
     where = f"pool {pool}" if pool else "the memory"
+    of_pool = {"pool": pool} if pool else {}
     for unit, used, more, allowed in (
         ("bytes", booked.num_bytes, more_bytes, spec.max_bytes),
         ("videos", booked.num_videos, more_videos, spec.max_videos),
@@ -149,5 +150,5 @@ def _check(booked: Booked, spec: PoolSpec, more_bytes: int, more_videos: int, po
                 f"{where} uses {used} of {allowed} {unit}, and {more} more are asked for",
                 field="key.pool" if pool else "",
                 expected=f"at most {allowed} {unit}: drop videos or raise the quota",
-                details={"used": str(used), "allowed": str(allowed), "unit": unit, "pool": pool},
+                details={"used": str(used), "allowed": str(allowed), "unit": unit} | of_pool,
             )

@@ -96,6 +96,12 @@ def test_addresses_that_are_none(address: str) -> None:
     [
         ("max_message_bytes", 1000),
         ("max_hot_videos", 0),
+        ("max_index_bytes", -1),
+        ("max_bytes", -1),
+        ("max_videos", -1),
+        ("pool_max_bytes", -1),
+        ("pool_max_videos", -1),
+        ("pool_ttl_s", -0.5),
         ("num_threads", 0),
         ("max_waiting", -1),
         ("max_append_streams", 0),

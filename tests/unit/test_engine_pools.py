@@ -125,7 +125,7 @@ class TestQuota:
             engine.create_video(OTHER, SPEC)
             with pytest.raises(Exhausted) as error:
                 engine.create_video(VideoKey("third", "x"), SPEC)
-            assert (error.value.details["unit"], error.value.details["pool"]) == ("videos", "")
+            assert error.value.details == {"used": "2", "allowed": "2", "unit": "videos"}
             with pytest.raises(Exhausted) as error:
                 engine.append(KEY, block(0, preview=[bytes(40_000)] * 3))
             assert error.value.details["unit"] == "bytes"

@@ -42,7 +42,8 @@ def test_the_whole_is_a_quota_of_its_own() -> None:
     books.book("a", 60, 1)
     with pytest.raises(Exhausted) as error:
         books.book("b", 41)
-    assert (error.value.details["pool"], error.value.field) == ("", "")
+    assert "pool" not in error.value.details
+    assert error.value.field == ""
     books.book("b", 40, 1)
     with pytest.raises(Exhausted):
         books.book("c", 0, 1)

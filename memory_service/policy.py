@@ -27,8 +27,8 @@ from memory_service.candidates import CandidateSet, Estimates, Numbers
 from memory_service.select import MAX_RUNNERS_UP, coarse_error
 from memory_service.types import Embeddings
 
-_FIRST_BATCH = 16
-"""Candidates scored exactly at first when they are taken in order; each further batch has twice as many."""
+_FIRST_BATCH, _LAST_BATCH = 16, 256
+"""Candidates scored exactly at first when they are taken in order; batches double up to the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def in_order(scores: Estimates, barred: NDArray[np.bool_] | None = None) -> Iter
             some = some[~barred[some]]
         for number, score in zip(some.tolist(), scores.settle(some).tolist(), strict=True):
             heappush(best, (-score, number))
-        at, batch = at + batch, 2 * batch
+        at, batch = at + batch, min(2 * batch, _LAST_BATCH)
 
 
 def best_apart(

@@ -1,6 +1,5 @@
 """One call to the memory, from the moment it has its thread until its answer is with the caller."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +11,11 @@ import grpc
 from memory_service.admission import InflightBytes, Receivers
 from memory_service.cancellation import Cancellation
 from memory_service.errors import Cancelled, InvalidArgument, ServiceError
+from memory_service.request_log import log_request
 from memory_service.security.access import authorize, subject
 from memory_service.security.tokens import Token
 from memory_service.status import to_status
 from memory_service.turns import Turns
-from memory_service.validate import is_id
-
-_log = logging.getLogger("memory_service.requests")
 
 _NO_DEADLINE_S = 1e7
 """gRPC tells a call without a deadline as one in some hundred years."""
@@ -196,8 +193,18 @@ class Call:
         """Log the call, once, at its end; then a stream's status is sent, unless `end` has sent one."""
         self.pause()
         seconds = time.perf_counter() - self._began
-        if _log.isEnabledFor(logging.INFO):
-            self._write(status, seconds, error)
+        log_request(
+            self.method,
+            status,
+            seconds,
+            bytes_in=self._bytes_in,
+            bytes_out=self._bytes_out,
+            peer=self._context.peer,
+            token=self.token,
+            subject=(self._pool, self._video),
+            timeout_s=self._timeout_s,
+            field=error.field if error is not None else "",
+        )
         if self._common.observer is not None:
             self._common.observer.finished(self.method, status, seconds, self._bytes_in, self._bytes_out)
         with self._lock:
@@ -273,25 +280,3 @@ class Call:
 
     def _limit(self, *, patient: bool) -> float:
         return time.monotonic() + (self._common.stream_idle_s if patient else self._common.idle_s)
-
-    def _write(self, status: str, seconds: float, error: ServiceError | None) -> None:
-        _log.info(
-            "method=%s status=%s ms=%.2f bytes_in=%d bytes_out=%d"
-            " peer=%s token=%s pool=%s video=%s left_ms=%s%s",
-            self.method,
-            status,
-            seconds * 1e3,
-            self._bytes_in,
-            self._bytes_out,
-            self.peer,
-            "-" if self.token is None else self.token.id,
-            _loggable(self._pool),
-            _loggable(self._video),
-            "-" if self._timeout_s is None else round(1e3 * (self._timeout_s - seconds)),
-            f" field={error.field!r}" if error is not None and error.field else "",
-        )
-
-
-def _loggable(name: str) -> str:
-    """A name that cannot forge a line: what is none is not repeated."""
-    return (name if is_id(name) else "?") if name else "-"

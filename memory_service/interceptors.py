@@ -11,12 +11,12 @@ from memory_service.admission import LANES, Lane, LaneThreads
 from memory_service.call import Call, Send
 from memory_service.errors import Internal, InvalidArgument, ServiceError
 from memory_service.gate import Gate
+from memory_service.request_log import log_refusal
 from memory_service.security.access import work_for
 from memory_service.security.tokens import Token
 from memory_service.status import to_status
 
 _log = logging.getLogger(__name__)
-_requests_log = logging.getLogger("memory_service.requests")
 
 Handler: TypeAlias = Any
 """A grpc.RpcMethodHandler, whose stubs make every member optional."""
@@ -86,7 +86,7 @@ class _Refusal:
 
     def __call__(self, _messages: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:
         status = to_status(self._error)
-        _requests_log.info("method=%s status=%s peer=%s", self._method, status.code.name, context.peer())
+        log_refusal(self._method, status.code.name, context.peer)
         if self._observer is not None:
             self._observer.began(self._method)
             self._observer.finished(self._method, status.code.name, 0.0, 0, 0)

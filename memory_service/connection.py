@@ -70,6 +70,7 @@ class Connection:
                     expected="tls, a loopback or UNIX address; or insecure_token, on a trusted network",
                 )
         self.timeout_s = timeout_s
+        self.closed = False
         self.metadata = () if token is None else (("authorization", f"Bearer {token}"),)
         if tls is None:
             self._channel = grpc.insecure_channel(address, options=OPTIONS)
@@ -90,10 +91,13 @@ class Connection:
         method: Callable[..., Any],
         request: Message,
         recover: Callable[[ServiceError], Any] | None = None,
+        within_s: float | None = None,
     ) -> Any:
         """One answer to one request; `method` is one of the stub's. Raises ServiceError; see `repeat`."""
         return self.repeat(
-            lambda seconds: method(request, timeout=seconds, metadata=self.metadata), recover=recover
+            lambda seconds: method(request, timeout=seconds, metadata=self.metadata),
+            recover=recover,
+            within_s=within_s,
         )
 
     def repeat(
@@ -101,15 +105,18 @@ class Connection:
         attempt: Callable[[float], Answer],
         *,
         recover: Callable[[ServiceError], Answer] | None = None,
+        within_s: float | None = None,
     ) -> Answer:
         """`attempt(seconds left)`, again after each UNAVAILABLE and OVERLOADED until the timeout is over.
+
+        `within_s` is what is left of it where some has been spent before.
 
         Only for what may take effect twice, or whose `recover` can tell: it is given the error of an attempt
         that came after one whose outcome is unknown, and returns the answer of that one or raises the error.
         Raises the ServiceError that the last attempt's status stands for; what trying again cannot mend at
         once.
         """
-        deadline = time.monotonic() + self.timeout_s
+        deadline = time.monotonic() + (self.timeout_s if within_s is None else within_s)
         unknown = False
         for pause_s in pauses():
             try:
@@ -165,6 +172,7 @@ class Connection:
 
     def close(self) -> None:
         """Hang up; idempotent."""
+        self.closed = True
         self._channel.close()
 
 

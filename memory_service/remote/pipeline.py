@@ -51,8 +51,11 @@ class Pipeline:
                         pauses, broken_since = connection.pauses(), None
                         yield appended
                 except ServiceError as error:
-                    broken_since = broken_since or time.monotonic()
-                    self._mend(error, next(pauses), broken_since + self._link.timeout_s)
+                    now = time.monotonic()
+                    since = broken_since or now
+                    # A stream that broke while nothing was on its way has failed nobody yet.
+                    broken_since = since if self._window.first is not None else None
+                    self._mend(error, next(pauses), since + self._link.timeout_s)
             if self._failure is not None:
                 raise self._failure
         finally:
@@ -130,7 +133,7 @@ class Pipeline:
             if not self._writer.fill_gap(self._key, error, first.request.block.start):
                 raise error
             return
-        wait_s = connection.pause_before(error, pause_s)
+        wait_s = None if self._link.closed else connection.pause_before(error, pause_s)
         if wait_s is None or time.monotonic() + wait_s >= deadline:
             raise error
         time.sleep(wait_s)

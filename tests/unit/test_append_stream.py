@@ -1,5 +1,6 @@
 """Appends in a pipeline: what is on its way when a server goes, stalls or refuses."""
 
+import logging
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ from samples import KEY, SPEC, assert_frames, block, latents, state
 from serving import ServerProcess
 
 from memory_service.client import MemoryClient
+from memory_service.config import ServiceConfig
 from memory_service.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -26,6 +28,7 @@ from memory_service.errors import (
 )
 from memory_service.remote import pipeline
 from memory_service.remote.window import Pending, Window
+from memory_service.server import Server
 from memory_service.types import Appended, Block
 from memory_service.v1 import memory_pb2 as pb
 
@@ -203,9 +206,16 @@ class TestErrors:
     def test_a_client_that_is_closed(self, served: tuple[Backend, str]) -> None:
         memory = MemoryClient(served[1])
         memory.create_video(KEY, SPEC)
+        stream = memory.append_stream(KEY, blocks(3000))
+        next(stream)
         memory.close()
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            list(stream)
         with pytest.raises(Unavailable, match="closed"):
             list(memory.append_stream(KEY, blocks(3)))
+        assert time.monotonic() - began < 2
+        assert gone()
 
 
 class TestResume:
@@ -267,6 +277,30 @@ class TestResume:
         yield next(answers)
         backend.engine.truncate_video(KEY, 0)
         raise Unavailable("cut off")
+
+    def test_a_source_that_is_slower_than_the_servers_patience(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The server hangs up on streams on which nothing comes; the next block opens another."""
+        config = ServiceConfig(
+            data_dir=tmp_path / "data", address="127.0.0.1:0", stream_idle_s=0.3, idle_s=0.3
+        )
+        server = Server(config)
+        server.start()
+        caplog.set_level(logging.INFO, "memory_service.requests")
+
+        def source() -> Iterator[Block]:
+            for one in blocks(9):
+                time.sleep(1.5)
+                yield one
+
+        with MemoryClient(server.address, timeout_s=1) as memory:
+            memory.create_video(KEY, SPEC)
+            answers = list(memory.append_stream(KEY, source()))
+        server.stop()
+        assert lengths(answers) == [3, 6, 9]
+        lines = [one.getMessage() for one in caplog.records if one.name == "memory_service.requests"]
+        assert sum("method=AppendStream" in line for line in lines) == 3, lines
 
     def test_it_outlives_a_server_that_is_killed(self, tmp_path: Path) -> None:
         where = f"unix:{tmp_path / 'socket'}"

@@ -2,6 +2,7 @@
 
 import mmap
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ _FIRST_BYTES = 1 << 18
 _HUGE_BYTES = 64 << 20
 """From this size on, the kernel may back a matrix with pages of 2 MiB: faster to read through, and what the
 last one wastes is little beside the rest."""
+
+_MADV_COLLAPSE = 25
+"""Of Linux 6.1: pages that are there become big ones now; those that moved are small again."""
 
 _MAX_PRODUCT_BYTES = 32 << 20
 """Scores that one matrix product may hold at a time."""
@@ -64,6 +68,8 @@ class _Matrix:
             self._map[:kept] = old[:kept]
         if size >= _HUGE_BYTES:
             self._map.madvise(mmap.MADV_HUGEPAGE)
+            with suppress(OSError):  # an older kernel does it in its own time
+                self._map.madvise(_MADV_COLLAPSE, 0, self._end(self.length))
 
 
 class FlatIndex:

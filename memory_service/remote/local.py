@@ -1,9 +1,10 @@
 """Whether payloads go through files: asked of the server once, and again when it ends a session."""
 
 import threading
+import time
 
 from memory_service.connection import Connection
-from memory_service.errors import Overloaded, PermissionDenied
+from memory_service.errors import DeadlineExceeded, Overloaded, PermissionDenied
 from memory_service.local_path import LocalPath
 from memory_service.v1 import memory_pb2 as pb
 
@@ -33,11 +34,16 @@ class LocalOffer:
         """The path, or None where payloads go through messages. Raises what asking the server raises."""
         if self._asked:
             return self._path
-        with self._lock:
+        began, timeout_s = time.monotonic(), self._connection.timeout_s
+        if not self._lock.acquire(timeout=timeout_s):
+            raise DeadlineExceeded(f"the server did not say within {timeout_s} s how payloads may go")
+        try:
             if not self._asked:
-                self._path = self._open()
+                self._path = self._open(began + timeout_s)
                 self._asked = True
             return self._path
+        finally:
+            self._lock.release()
 
     def over(self, path: LocalPath) -> None:
         """The server does not know the session of `path` any more: it is asked anew by the next use."""
@@ -53,14 +59,17 @@ class LocalOffer:
             if path is not None:
                 path.close()
 
-    def _open(self) -> LocalPath | None:
+    def _open(self, deadline: float) -> LocalPath | None:
+        """Ask, until `deadline` on the steady clock."""
         stub = self._connection.stub
-        info = self._connection.call(stub.ServerInfo, pb.ServerInfoRequest())
+        left_s = max(0.0, deadline - time.monotonic())
+        info = self._connection.call(stub.ServerInfo, pb.ServerInfoRequest(), within_s=left_s)
         self.becomes_durable = info.durability != _NEVER_COMMITS
         if not info.local_path:
             return None
         try:
             request = pb.OpenLocalRequest(staging_bytes=STAGING_BYTES)
-            return LocalPath.opened(self._connection.call(stub.OpenLocal, request))
+            left_s = max(0.0, deadline - time.monotonic())
+            return LocalPath.opened(self._connection.call(stub.OpenLocal, request, within_s=left_s))
         except (PermissionDenied, Overloaded):
             return None

@@ -8,7 +8,7 @@ from samples import KEY, SPEC, assert_frames, block, embeddings, handle, query, 
 
 from memory_service.errors import AlreadyExists, Fenced, InvalidArgument, NotFound, OutOfOrder, Sealed
 from memory_service.memory import Memory
-from memory_service.types import Handle, Parent, VideoKey
+from memory_service.types import Block, Handle, Parent, VideoKey
 
 FORK = VideoKey("pool", "fork")
 OTHER = VideoKey("other.pool", "video.0a.base0")
@@ -165,6 +165,18 @@ class TestFork:
         parent.drop_video(FORK)
         parent.drop_video(KEY)
         assert_frames(parent, 0, 4, third)
+
+    def test_a_fork_cut_inside_what_it_shares_goes_on(self, parent: Memory) -> None:
+        parent.fork_video(KEY, FORK, length=6)
+        parent.append(FORK, block(6))
+        parent.truncate_video(FORK, 4)
+        moved = block(300, 5)
+        parent.append(FORK, Block(4, moved.embeddings, moved.parts))
+        for frame in range(9):
+            like = frame if frame < 4 else frame + 296
+            by_vector, by_frame = parent.search(FORK, [query(3, like=like), query(3, frame=frame)]).hits
+            assert by_vector[0].handle.frame == frame
+            assert by_frame == by_vector
 
     def test_of_a_sealed_video(self, parent: Memory) -> None:
         parent.seal_video(KEY)

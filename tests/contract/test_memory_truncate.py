@@ -65,6 +65,19 @@ class TestTruncate:
         assert {hit.handle for hit in hits} == set(new)
         assert hits[0].handle == new[6]
 
+    def test_searches_see_the_new_frames_and_not_the_old(self, grown: Memory) -> None:
+        """Many frames and few hits: the best must be found, not only scored rightly."""
+        for start in range(8, 68, 3):
+            grown.append(KEY, block(start))
+        grown.truncate_video(KEY, 20)
+        grown.append(KEY, other_block(20, 40))
+        for frame in range(60):
+            like = frame if frame < 20 else frame + 500
+            by_vector, by_frame = grown.search(KEY, [query(2, like=like), query(2, frame=frame)]).hits
+            assert by_vector[0].handle.frame == frame
+            assert by_vector[0].score == 1.0
+            assert by_frame == by_vector
+
     def test_a_writer_of_the_old_epoch_is_fenced(self, grown: Memory) -> None:
         before = state(grown).epoch
         now = grown.truncate_video(KEY, 8).state

@@ -1,18 +1,12 @@
 """RPCs of videos as a whole: their life from creation to drop."""
 # ruff: noqa: ARG002, N802 -- names and signatures are gRPC's
 
-from collections.abc import Iterator
-
 import grpc
 
 from memory_service import wire
 from memory_service.paging import check_place, fill, rows_wanted
 from memory_service.rpcs.base import Rpcs
-from memory_service.types import VideoInfo
 from memory_service.v1 import memory_pb2 as pb
-
-_READ_AHEAD = 100
-"""Videos read at a time for a page; one with much metadata fills a message before many of them do."""
 
 
 class VideoRpcs(Rpcs):
@@ -37,7 +31,7 @@ class VideoRpcs(Rpcs):
     ) -> pb.ListVideosResponse:
         max_rows = rows_wanted(request.page_size)
         check_place(request.page_token)
-        videos = self._videos(request.pool, request.page_token, min(max_rows + 1, _READ_AHEAD))
+        videos = self._memory.list_videos(request.pool, after=request.page_token, limit=max_rows + 1)
         page, more = fill(map(wire.video_to_proto, videos), pb.Video.ByteSize, self._budget_bytes, max_rows)
         return pb.ListVideosResponse(videos=page, next_page_token=page[-1].key.video if more else "")
 
@@ -70,9 +64,3 @@ class VideoRpcs(Rpcs):
         epoch = request.epoch if request.HasField("epoch") else None
         video = self._memory.seal_video(wire.key_from_proto(request.key), epoch=epoch)
         return pb.SealVideoResponse(video=wire.video_to_proto(video))
-
-    def _videos(self, pool: str, after: str, at_a_time: int) -> Iterator[VideoInfo]:
-        """The videos of a pool after a name, read as they are asked for."""
-        while videos := self._memory.list_videos(pool, after=after, limit=at_a_time):
-            yield from videos
-            after = videos[-1].key.video

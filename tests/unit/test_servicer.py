@@ -30,8 +30,9 @@ def test_hits_and_frames_of_advance_fit_together(tmp_path: Path, k: int, some: b
     request = pb.AdvanceRequest(key=wire.key_to_proto(KEY))
     bulk.put_block(Block(6 * 256, embeddings(0, 1, DIM), {"latent": [latent]}), request.block)
     request.query.CopyFrom(wire.query_to_proto(Query(k, Span(0, 1 << 20)), "query"))
-    response = servicer.Advance(request, create_autospec(grpc.ServicerContext))
+    encoded = servicer.Advance(request, create_autospec(grpc.ServicerContext))
+    response = pb.AdvanceResponse.FromString(encoded)
     engine.close()
     assert len(response.hits) == k
-    assert response.ByteSize() <= MAX_MESSAGE_BYTES
+    assert len(encoded) <= MAX_MESSAGE_BYTES
     assert bool(response.frames) == some

@@ -324,7 +324,7 @@ class Retrieval:
     """Frames that were eligible and passed the filter."""
     runner_up_frames: tuple[int, ...] = ()
     runner_up_scores: tuple[float, ...] = ()
-    """The best candidates that were not chosen, a few: what it was close to."""
+    """The best candidates that were not chosen, a few: what it was close to. Empty under a wider scope."""
 
 
 class EventKind(StrEnum):

@@ -363,7 +363,7 @@ class MemoryServiceServicer:
     def Fetch(self, request, context):
         """Payloads by handle, one message per frame, in the order asked for. Checksums are verified before a byte is sent. An error
         ends the stream. A client reads its stream or cancels it: the server has a bounded number of them, and refuses more
-        as UNAVAILABLE.
+        (OVERLOADED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

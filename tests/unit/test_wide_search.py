@@ -1,7 +1,9 @@
 """Searches of several videos: they stop when nobody waits, and hold a bounded number of rows."""
 
 import dataclasses
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from memory_service.cancellation import Cancellation
 from memory_service.engine import MemoryEngine
 from memory_service.errors import Cancelled, TooLarge
 from memory_service.limits import Limits
-from memory_service.types import Filter, Policy, Scope, ScopeVideo, Span
+from memory_service.types import Filter, Policy, Scope, ScopeVideo, Span, VideoKey
 from memory_service.videos import Videos
 
 POOL = Scope(pool=True)
@@ -77,3 +79,35 @@ def test_a_video_that_goes_while_its_pool_is_searched_is_passed_over(
     monkeypatch.setattr(Videos, "keys", and_one_that_is_gone)
     hits = engine.search(KEY, [like(0, 99)], scope=POOL).hits[0]
     assert {hit.handle.key.video for hit in hits} == {"v0", "v1", "v2", "v4", "v5", KEY.video}
+
+
+def test_videos_that_change_meanwhile_disturb_no_search(tmp_path: Path) -> None:
+    memory = MemoryEngine(tmp_path, max_hot_videos=3)
+    fill(memory, KEY, 12)
+    keys = [dataclasses.replace(KEY, video=f"v{number}") for number in range(4)]
+    for key in keys:
+        fill(memory, key, 12, shift=100)
+    done = threading.Event()
+
+    def change(key: VideoKey) -> int:
+        turns = 0
+        while not done.is_set():
+            memory.truncate_video(key, 4)
+            memory.drop_video(key)
+            fill(memory, key, 9 + 3 * (turns % 2), shift=100)
+            turns += 1
+        return turns
+
+    queries = [like(102, 20), like(102, 20, policy=DIVERSE), like(102, 20, policy=Policy(min_gap_frames=2))]
+    with ThreadPoolExecutor(len(keys)) as threads:
+        changing = [threads.submit(change, key) for key in keys]
+        try:
+            for _ in range(40):
+                for hits in memory.search(KEY, queries, scope=POOL).hits:
+                    assert len(hits) == len({hit.handle for hit in hits})
+                    assert {hit.handle.key for hit in hits} <= {KEY, *keys}
+                    assert max(hit.handle.frame for hit in hits) < 12
+        finally:
+            done.set()
+        assert min(future.result() for future in changing) > 0
+    memory.close()

@@ -230,7 +230,8 @@ def _grpc_server(config: ServiceConfig, gate: Gate, inside: Sequence[grpc.Server
         ("grpc.max_send_message_length", -1),  # answers are cut to size by the servicer
         ("grpc.max_concurrent_streams", config.max_streams),
         # What a call may send ahead while it waits stays at 64 KB. The window that gRPC would measure grows
-        # to megabytes: 64 blocks of 12 MB that waited for a thread took 515 MB of memory, and take 6 MB.
+        # to megabytes: 24 blocks of 8 MiB that waited for a thread took 97 MiB of memory, and take 2
+        # (tests/system/test_admission.py, two cores).
         ("grpc.http2.bdp_probe", 0),
         ("grpc.max_metadata_size", config.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", config.max_metadata_bytes),

@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from samples import KEY, SPEC, block
+from serving import ServerProcess
 
 from memory_service import bulk, wire
 from memory_service.config import ServiceConfig
@@ -258,3 +259,32 @@ def test_a_call_that_is_cancelled_is_known_to_be(serve: Serve, monkeypatch: pyte
         until(lambda: server.load.at_work == 0)
     assert [type(one) for one in stopped][:1] == [Cancelled]
     assert type(stopped[1]) in (DeadlineExceeded, Cancelled)
+
+
+NUM_ANNOUNCED, BLOCK_BYTES = 24, 8 << 20
+
+
+def test_what_waits_for_a_thread_is_not_received(tmp_path: Path) -> None:
+    """The one thread waits for a request that does not come; blocks of megabytes wait for the thread."""
+    options = ["--num-threads", "1", "--max-waiting", "0", "--idle", "60", "--drain", "0"]
+    request = append_request(0)
+    request.block.parts.append(pb.Part(name="preview", payloads=[bytes(BLOCK_BYTES // 3)] * 3))
+    go_on = threading.Event()
+    with (
+        ServerProcess(tmp_path / "data", f"unix:{tmp_path}/socket", *options) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        call(channel, "ServerInfo", pb.ServerInfoRequest())
+        mute = channel.stream_unary("/memory_service.v1.MemoryService/GetVideo", bytes, bytes)
+        holding = mute.future(iter(lambda: go_on.wait(SOON_S) or b"", b""))
+        time.sleep(0.5)
+        before = server.rss_bytes
+        waiting = [stub_of(channel).Append.future(request) for _ in range(NUM_ANNOUNCED)]
+        time.sleep(3)
+        grown = server.rss_bytes - before
+        print(f"{NUM_ANNOUNCED} blocks of {BLOCK_BYTES >> 20} MiB wait: the server grew by {grown >> 10} KiB")
+        assert not any(one.done() for one in waiting)
+        assert grown < NUM_ANNOUNCED * BLOCK_BYTES / 8
+        for one in (holding, *waiting):
+            one.cancel()
+        go_on.set()

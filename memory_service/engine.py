@@ -123,7 +123,7 @@ class MemoryEngine:
             shares=self._shares,
             expiry=self._expiry,
             events=self._events,
-            entered=lambda pool: self._pools.entered(pool),
+            entered=lambda pool, make: self._pools.entered(pool, make=make),
         )
         try:
             self._pools = Pools(

@@ -118,12 +118,9 @@ class Pools:
                 self._changed.wait_for(lambda: pool not in self._entered)
             if videos is not None:
                 videos()
-            num_videos = self._ledger.used(pool).num_videos
-            if num_videos:
+            if any(held.is_reel for held in self._files.held(pool)):
                 raise NotEmpty(
-                    f"pool {pool} has {num_videos} videos",
-                    field="with_videos",
-                    expected="a pool without videos",
+                    f"pool {pool} has videos", field="with_videos", expected="a pool without videos"
                 )
             with self._changed:
                 self._files.remove(pool)
@@ -135,14 +132,15 @@ class Pools:
                 self._dropping.discard(pool)
 
     @contextmanager
-    def entered(self, pool: str) -> Iterator[None]:
-        """The pool, created if it is not there, stays inside the `with`: for whoever makes a video in it.
+    def entered(self, pool: str, *, make: bool) -> Iterator[None]:
+        """The pool stays inside the `with`: for whoever makes or drops a video in it.
 
-        Raises Unavailable while it is being dropped, DataLoss where its spec cannot be read, Exhausted.
+        With `make` it is created if it is not there. Raises Unavailable while it is being dropped, and with
+        `make` DataLoss where its spec cannot be read, Exhausted.
         """
         with self._changed:
             self._check_stays(pool)
-            if self._spec(pool) is None:
+            if make and self._spec(pool) is None:
                 self._set(pool, self._default)
             self._entered[pool] = self._entered.get(pool, 0) + 1
         try:
@@ -189,8 +187,7 @@ class Pools:
 
     def _look(self) -> None:
         """Beside a writer: as it is on disk now."""
-        for pool in self._specs:
-            self._ledger.forget(pool)
+        self._ledger.clear()
         self._specs.clear()
         self._shares.clear()
         self._load()

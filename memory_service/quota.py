@@ -62,12 +62,17 @@ class Ledger:
             self._specs[pool] = error
 
     def forget(self, pool: str) -> None:
-        """A pool that is gone, with all that was booked for it."""
+        """A pool that is gone; what is still booked for it goes when whoever booked it corrects it."""
         with self._lock:
             self._specs.pop(pool, None)
-            gone = self._pools.pop(pool, None)
-            if gone is not None:
-                _add(self._all, -gone.num_bytes, -gone.num_videos, -gone.pledged)
+            self._forget_if_empty(pool)
+
+    def clear(self) -> None:
+        """Forget everything, to count again."""
+        with self._lock:
+            self._all = Booked()
+            self._pools.clear()
+            self._specs.clear()
 
     def book(self, pool: str, num_bytes: int, num_videos: int = 0, *, pledge: int = 0) -> None:
         """Book more, and pledge bytes of marks to come. Raises Exhausted, and nothing is booked then."""
@@ -87,6 +92,11 @@ class Ledger:
         with self._lock:
             _add(self._pools.setdefault(pool, Booked()), num_bytes, num_videos, pledge)
             _add(self._all, num_bytes, num_videos, pledge)
+            self._forget_if_empty(pool)
+
+    def _forget_if_empty(self, pool: str) -> None:
+        if pool not in self._specs and self._pools.get(pool) == Booked():
+            del self._pools[pool]
 
     @contextmanager
     def booked(self, pool: str, num_bytes: int, num_videos: int = 0) -> Iterator[None]:

@@ -39,9 +39,9 @@ class Videos:
         shares: Shares,
         expiry: Expiry,
         events: Events,
-        entered: Callable[[str], AbstractContextManager[None]],
+        entered: Callable[[str, bool], AbstractContextManager[None]],
     ) -> None:
-        """`commit` is None where nothing is ever written; `entered` makes a pool and holds it."""
+        """`commit` is None where nothing is ever written; `entered` holds a pool, made or not."""
         self._store = store
         self._index = index
         self._commit = commit
@@ -86,7 +86,7 @@ class Videos:
         that is not there is made. Returns the video and whether it is new. Raises Exhausted and what `make`
         raises: there is no video then.
         """
-        with self._entered(key.pool), self._slots.locked(key) as slot:
+        with self._entered(key.pool, True), self._slots.locked(key) as slot:
             try:
                 video, new = self._opened(key, slot), False
             except NotFound:
@@ -112,7 +112,7 @@ class Videos:
 
     def drop(self, key: VideoKey) -> None:
         """Forget a video, readable or not. Raises NotFound, Unavailable."""
-        with self._slots.locked(key) as slot:
+        with self._entered(key.pool, False), self._slots.locked(key) as slot:
             self._drop(key, slot, slot.video, EventKind.DROPPED)
             self._slots.clear(key, slot)
 
@@ -132,7 +132,7 @@ class Videos:
         A loss of power may bring it back, with its full time to live; forks go for good, with their links.
         Raises Unavailable.
         """
-        with self._slots.locked(key) as slot:
+        with self._entered(key.pool, False), self._slots.locked(key) as slot:
             was_open = slot.video is not None
             video = self._slots.empty(key, slot)
             if was_open and video is None:

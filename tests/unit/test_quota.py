@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memory_service.errors import DataLoss, Exhausted
-from memory_service.quota import MARK_BYTES, Account, Ledger
+from memory_service.quota import MARK_BYTES, Account, Booked, Ledger
 from memory_service.types import PoolSpec
 
 
@@ -78,13 +78,19 @@ def test_what_fails_in_a_with_is_not_booked() -> None:
     assert (books.used("pool").num_bytes, books.used("pool").num_videos) == (80, 1)
 
 
-def test_a_forgotten_pool_leaves_the_whole() -> None:
+def test_what_is_booked_outlives_a_pool_until_it_is_corrected() -> None:
+    """Whoever is still receiving or dropping something when its pool goes takes it off the books itself."""
     books = ledger(max_bytes=100)
     books.book("pool", 80, 2)
     books.book("other", 7, 1)
     books.forget("pool")
-    assert (books.total.num_bytes, books.total.num_videos) == (7, 1)
+    assert (books.total.num_bytes, books.total.num_videos) == (87, 3)
     books.book("pool", 500)
+    books.correct("pool", -580, -2)
+    assert (books.total.num_bytes, books.total.num_videos) == (7, 1)
+    assert books.used("pool") == Booked()
+    books.clear()
+    assert books.total == Booked()
 
 
 class TestAccount:

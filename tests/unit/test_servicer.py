@@ -19,7 +19,7 @@ LATENT_BYTES = 7_000
 MAX_MESSAGE_BYTES = 64 << 10
 
 
-@pytest.mark.parametrize(("k", "some"), [(6, True), (400, True), (1500, False)])
+@pytest.mark.parametrize(("k", "some"), [(6, True), (400, True), (1536, False)])
 def test_hits_and_frames_of_advance_fit_together(tmp_path: Path, k: int, some: bool) -> None:
     engine = MemoryEngine(tmp_path / "data")
     servicer = Servicer(engine, Limits(max_message_bytes=MAX_MESSAGE_BYTES))

@@ -196,7 +196,7 @@ class Video:
         Returns the bytes of its records; `kept` is that forks keep them on the disk, and nothing behind them.
         """
         with self._lock:
-            self._check_there()
+            self._check_alive()
             if kept:
                 self._reel.give_back()
             remove()
@@ -247,6 +247,11 @@ class Video:
                 self._reel.close()
 
     def _check_there(self) -> None:
+        """Raises NotFound after the end, DataLoss where the file is not all there any more."""
+        self._check_alive()
+        self._reel.check_size()
+
+    def _check_alive(self) -> None:
         if self._ended is not None:
             raise self._ended()
 

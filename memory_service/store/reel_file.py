@@ -111,6 +111,24 @@ class ReelFile:
                 self._book_end()
             return record
 
+    def check_size(self) -> None:
+        """Raises DataLoss where somebody has cut the file: to touch what is gone would end the process.
+
+        Called before each use of the reel; an append would leave a hole behind what is left.
+        """
+        if self._file.closed:
+            return
+        try:
+            size = os.fstat(self._file.fd).st_size
+        except OSError as exc:
+            raise storage_error(f"reel {self.path} cannot be used", exc) from exc
+        if size < self.end:
+            raise DataLoss(
+                f"reel {self.path} was cut to {size} bytes while it was in use",
+                expected=f"its {self.end} bytes; restore the video from a backup, or drop it",
+                details={"path": str(self.path), "offset": str(size)},
+            )
+
     def view(self, offset: int, length: int) -> memoryview:
         """Read-only bytes of the file; valid while referenced, whatever happens to the reel.
 

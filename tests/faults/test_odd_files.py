@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 from injection import Call, Injector
-from samples import ALL, KEY, SPEC, assert_frames, block, query
+from samples import ALL, KEY, SPEC, assert_frames, block, handle, latents, query
 from serving import ServerProcess, without_privileges
 
 from memory_service.client import MemoryClient
 from memory_service.engine import MemoryEngine
 from memory_service.errors import DataLoss, NotFound, Unavailable
 from memory_service.findings import Class, Finding, Part
-from memory_service.types import Query, VideoKey
+from memory_service.types import Query, Span, VideoKey
 from memory_service.verify import Position, verify
 
 GOOD, SWAPPED = VideoKey("pool", "good"), VideoKey("pool", "swapped")
@@ -260,3 +260,44 @@ def test_progress_and_totals(data_dir: Path) -> None:
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="nowhere"):
         verify(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("left", [0, 100, 2000])
+def test_a_reel_that_is_cut_while_it_is_in_use_ends_its_video_and_not_the_server(
+    data_dir: Path, left: int
+) -> None:
+    """Its pages are mapped: to touch one that is gone would kill the process."""
+    with ServerProcess(data_dir) as server, connect(server) as memory:
+        assert_frames(memory, 0, LENGTH)
+        os.truncate(reel(data_dir), left)
+        for call in (
+            lambda: memory.fetch([handle(memory, 1)]),
+            lambda: memory.search(KEY, [query(like=1)]),
+            lambda: memory.append(KEY, block(LENGTH)),
+            lambda: memory.retrievals(KEY),
+        ):
+            with pytest.raises(DataLoss, match="was cut"):
+                call()
+        assert_frames(memory, 0, LENGTH, GOOD)
+        memory.append(GOOD, block(LENGTH), sync=True)
+        memory.drop_video(KEY)
+        memory.create_video(KEY, SPEC)
+        memory.append(KEY, block(0), sync=True)
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_bytes_that_change_while_they_are_in_use_are_never_returned(data_dir: Path) -> None:
+    with ServerProcess(data_dir) as server, connect(server) as memory:
+        memory.append(GOOD, block(LENGTH), sync=True)
+        one, other = handle(memory, 1), handle(memory, 4)
+        memory.search(KEY, [query(like=1)])
+        data = reel(data_dir).read_bytes()
+        at = data.index(latents(1, 1)[0])
+        with reel(data_dir).open("r+b") as file:
+            file.seek(at + 5)
+            file.write(bytes([data[at + 5] ^ 1]))
+        with pytest.raises(DataLoss):
+            memory.fetch([one])
+        assert bytes(memory.fetch([other])[0].parts["latent"]) == latents(4, 1)[0]
+        assert_frames(memory, 0, LENGTH, GOOD)
+    assert [(f.part, f.frames) for f in verify(data_dir).findings] == [(Part.BODY, (Span(1, 2),))]

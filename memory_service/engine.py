@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 import memory_service
+from memory_service import cancellation
 from memory_service.checks import check_whole
 from memory_service.durability import Durability, durability_level
 from memory_service.epochs import new_epoch
@@ -351,6 +352,7 @@ class MemoryEngine:
             by_video.setdefault(handle.key, []).append((number, handle))
         stored: dict[int, StoredFrame] = {}
         for key, numbered in by_video.items():
+            cancellation.check()
             try:
                 with self._videos.use(key) as video:
                     frames = video.stored(numbered, parts)

@@ -15,13 +15,13 @@ from grpc_status import rpc_status
 from samples import KEY, SPEC, block
 from serving import ServerProcess
 
-from memory_service import bulk, wire
+from memory_service import bulk, cancellation, wire
 from memory_service.config import ServiceConfig
 from memory_service.engine import MemoryEngine
 from memory_service.errors import Cancelled, DeadlineExceeded, Overloaded, ServiceError
 from memory_service.server import Server
 from memory_service.status import from_rpc_error
-from memory_service.types import VideoInfo, VideoKey
+from memory_service.types import Handle, VideoInfo, VideoKey
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.v1.memory_pb2_grpc import MemoryServiceStub
 
@@ -235,8 +235,6 @@ def test_bytes_in_flight_are_bounded(serve: Serve, held: Block) -> None:
 
 def test_a_call_that_is_cancelled_is_known_to_be(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """What runs long asks whether anybody still waits for it, and stops."""
-    from memory_service import cancellation
-
     stopped: list[Exception] = []
 
     def long(_engine: MemoryEngine, _key: VideoKey) -> VideoInfo:
@@ -288,3 +286,13 @@ def test_what_waits_for_a_thread_is_not_received(tmp_path: Path) -> None:
         for one in (holding, *waiting):
             one.cancel()
         go_on.set()
+
+
+def test_a_fetch_over_many_videos_stops(tmp_path: Path) -> None:
+    engine = MemoryEngine(tmp_path / "data")
+    engine.create_video(KEY, SPEC)
+    epoch = engine.append(KEY, block(0)).state.epoch
+    with cancellation.Cancellation(timeout_s=0.0).current(), pytest.raises(DeadlineExceeded):
+        engine.fetch([Handle(KEY, epoch, 0)])
+    assert len(engine.fetch([Handle(KEY, epoch, 0)])) == 1
+    engine.close()

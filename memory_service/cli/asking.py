@@ -81,7 +81,7 @@ def _add_client_options(parser: argparse.ArgumentParser, environment: Environmen
     group = parser.add_argument_group("the memory")
     group.add_argument(
         "--memory",
-        default=environment.get("REVERIE_MEMORY_ADDRESS", DEFAULT_ADDRESS),
+        default=environment.get("REVERIE_MEMORY_ADDRESS") or DEFAULT_ADDRESS,
         metavar="ADDRESS",
         help="whom to ask, host:port or unix:/path (default: %(default)s; REVERIE_MEMORY_ADDRESS)",
     )
@@ -91,7 +91,7 @@ def _add_client_options(parser: argparse.ArgumentParser, environment: Environmen
     group.add_argument(
         "--token-file",
         type=Path,
-        default=environment.get("REVERIE_MEMORY_TOKEN_FILE"),
+        default=environment.get("REVERIE_MEMORY_TOKEN_FILE") or None,
         metavar="FILE",
         help="file that holds the token (REVERIE_MEMORY_TOKEN_FILE; or REVERIE_MEMORY_TOKEN, the token)",
     )
@@ -102,7 +102,7 @@ def _add_client_options(parser: argparse.ArgumentParser, environment: Environmen
         group.add_argument(
             f"--tls-{name}",
             type=Path,
-            default=environment.get(variable),
+            default=environment.get(variable) or None,
             metavar="FILE",
             help=f"{what} ({variable})",
         )

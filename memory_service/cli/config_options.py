@@ -21,7 +21,7 @@ from memory_service.config import ServiceConfig
 
 PREFIX = "REVERIE_MEMORY_"
 
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class ConfigOption:
 
     def add_to(self, parser: argparse._ArgumentGroup, environment: Mapping[str, str]) -> None:
         """Add the option; what the environment says is its default, and read as the option is."""
-        said = environment.get(self.variable)
+        said = environment.get(self.variable) or None  # empty: as if it were not there
         words = f"{self.help} (default: {self.shown_default}; {self.variable})".replace("%", "%%")
         if self.kind is bool:
             default = self.default if said is None else _boolean(self.variable, said)
@@ -146,6 +146,4 @@ def _boolean(variable: str, text: str) -> bool:
         return True
     if text.lower() in _FALSE:
         return False
-    raise argparse.ArgumentTypeError(
-        f"{variable} is {text!r}, expected one of {', '.join(_TRUE + _FALSE[1:])}"
-    )
+    raise argparse.ArgumentTypeError(f"{variable} is {text!r}, expected one of {', '.join(_TRUE + _FALSE)}")

@@ -63,7 +63,7 @@ def _date(unix_s: float | None) -> str | None:
 
 
 def _file(parser: argparse.ArgumentParser, environment: Environment) -> None:
-    said = environment.get("REVERIE_MEMORY_TOKENS_FILE")
+    said = environment.get("REVERIE_MEMORY_TOKENS_FILE") or None
     parser.add_argument(
         "--file",
         type=Path,

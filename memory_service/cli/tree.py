@@ -17,7 +17,7 @@ from memory_service.cli import (
     watch,
 )
 from memory_service.cli.command import Environment, add_commands
-from memory_service.cli.logging_options import add_logging_options
+from memory_service.cli.logging_options import add_logging_options, logging_defaults
 
 
 def parser(environment: Environment) -> argparse.ArgumentParser:
@@ -28,8 +28,7 @@ def parser(environment: Environment) -> argparse.ArgumentParser:
         epilog="COMMAND --help shows its options, an example and the exit codes.",
     )
     top.add_argument("--version", action="version", version=f"reverie-memory {__version__}")
-    level = environment.get("REVERIE_MEMORY_LOG_LEVEL", "INFO")
-    add_logging_options(top, level, environment.get("REVERIE_MEMORY_LOG_FORMAT", "text"))
+    add_logging_options(top, *logging_defaults(environment))
     groups = (serve, health, status, pools, videos, transfer, watch, verify, tokens)
     commands = [command for group in groups for command in group.COMMANDS]
     commands += completion.commands(partial(parser, environment))

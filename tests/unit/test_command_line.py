@@ -93,6 +93,14 @@ def test_defaults_are_those_of_the_configuration() -> None:
     assert configured("--data", "x") == ServiceConfig(data_dir=Path("x"))
 
 
+def test_an_empty_variable_is_none() -> None:
+    environment = {option.variable: "" for option in config_options()}
+    assert configured("--data", "x", environment=environment) == ServiceConfig(data_dir=Path("x"))
+    names = ("ADDRESS", "TOKEN", "TOKEN_FILE", "CLIENT_CA", "CLIENT_CERT", "CLIENT_KEY")
+    empty = {f"REVERIE_MEMORY_{name}": "" for name in names}
+    assert vars(parser(empty).parse_args(["info"])) == vars(parser({}).parse_args(["info"])) | {"token": ""}
+
+
 def test_options_win_over_the_environment() -> None:
     environment = {
         "REVERIE_MEMORY_DATA": "there",
@@ -116,6 +124,8 @@ def test_options_win_over_the_environment() -> None:
         ("INSECURE_ANY_ADDRESS", "perhaps"),
         ("NUM_THREADS", "many"),
         ("MAX_BYTES", "1x"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
     ],
 )
 def test_a_variable_that_cannot_be_right_is_2(tmp_path: Path, variable: str, value: str) -> None:

@@ -69,11 +69,15 @@ def measured(args: argparse.Namespace, size: runs.Size, folder: Path) -> Results
     return results
 
 
-def save(results: Results, text: str, name: str, where: str) -> None:
-    """The table and the plot."""
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.md").write_text(text)
-    plot.save(results, RESULTS / f"{name}.png", where)
+def show(results: Results, where: str, name: str | None) -> None:
+    """Print the tables; with a name, write them and the plot as well."""
+    command = f"python -m benchmarks {shlex.join(sys.argv[1:])}".strip()
+    text = markdown(results, where, versions(), command, time.strftime("%Y-%m-%d"))
+    print(text, flush=True)
+    if name:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.md").write_text(text)
+        plot.save(results, RESULTS / f"{name}.png", where)
 
 
 def main() -> int:
@@ -95,11 +99,7 @@ def main() -> int:
             return 2
         where = machine(folder)
         results = measured(args, size, folder)
-    command = f"python -m benchmarks {shlex.join(sys.argv[1:])}".strip()
-    text = markdown(results, where, versions(), command, time.strftime("%Y-%m-%d"))
-    print(text)
-    if args.save:
-        save(results, text, args.save, where)
+        show(results, where, args.save)  # before the files go, which takes minutes on some disks
     failed = {row.name: row.note for row in results.all_rows() if row.note.startswith(FAILED)}
     if results.cold_failure:
         failed["ours, cold videos"] = results.cold_failure

@@ -58,6 +58,8 @@ def is_plain(query: Query) -> bool:
 
 def described(query: Query) -> str:
     """How candidates become hits, in words: "top-k", or e.g. "min-gap=4 mmr=0.5 pinned=2 terms=text:0.5"."""
+    if is_plain(query):
+        return TOP_K
     policy, words = query.policy, []
     if policy.min_gap_frames > 1:
         words.append(f"min-gap={policy.min_gap_frames}")

@@ -20,7 +20,7 @@ from memory_service.verify import verify
 
 OTHER, NEW = VideoKey("pool", "other"), VideoKey("pool", "new")
 REEL, REELS = f"*/{KEY.pool}/{KEY.video}.reel", "*/pool/*"
-TIMEOUT_S = 1.0
+TIMEOUT_S = 2.5
 FAILURES = {
     errno.ENOSPC: (Exhausted, "free space"),
     errno.EDQUOT: (Exhausted, "quota"),
@@ -70,7 +70,7 @@ def check_after(server: ServerProcess, data_dir: Path, lengths: dict[VideoKey, i
 def test_a_failed_append_changes_nothing_and_can_be_repeated(
     server: ServerProcess, memory: MemoryClient, injector: Injector, tmp_path: Path, call: Call, code: int
 ) -> None:
-    large = block(3, 90, preview=[bytes(100_000)] * 90)  # more than an extent, so that space must be found
+    large = block(3, 90, preview=[bytes(50_000)] * 90)  # more than an extent, so that space must be found
     rule = injector.fail(call, code, REEL)
     expected, remedy = FAILURES[code]
     with pytest.raises(expected) as error:

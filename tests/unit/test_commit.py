@@ -38,12 +38,11 @@ def test_a_pool_with_many_changed_reels_does_not_hold_up_another(
     store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     greedy, modest = changed(store, "greedy", 100), changed(store, "modest", 2)
-    names = {reel._fd: reel.path.parent.name for reel in (*greedy, *modest)}
     order: list[str] = []
     sync = os.fdatasync
 
     def slow(fd: int) -> None:
-        order.append(names[fd])
+        order.append(Path(os.readlink(f"/proc/self/fd/{fd}")).parent.name)
         time.sleep(0.005)
         sync(fd)
 

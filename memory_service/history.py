@@ -36,6 +36,12 @@ class History:
         for block in self.frames.blocks:
             index.add(self.key, self.frames.embeddings(range(block.span.start, block.span.stop)))
 
+    def check_size(self) -> None:
+        """Raises DataLoss where a file that holds some of it has been cut."""
+        self._reel.check_size()
+        for base in self._bases:
+            base.check_size()
+
     @property
     def epoch(self) -> int:
         return self._outline.epoch

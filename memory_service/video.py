@@ -249,7 +249,7 @@ class Video:
     def _check_there(self) -> None:
         """Raises NotFound after the end, DataLoss where the file is not all there any more."""
         self._check_alive()
-        self._reel.check_size()
+        self._history.check_size()
 
     def _check_alive(self) -> None:
         if self._ended is not None:

@@ -3,6 +3,7 @@
 import mmap
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -39,6 +40,12 @@ class BaseReel:
     def records(self) -> Sequence[Record]:
         """All records up to `base.end`."""
         return self._pages.records
+
+    def check_size(self) -> None:
+        """Raises DataLoss where somebody has cut the file: to touch what is gone would end the process."""
+        with suppress(FileNotFoundError):
+            if os.stat(self.path).st_size < self.base.end:
+                raise _loss(self.path, "was cut while it was in use")
 
     def view(self, offset: int, length: int) -> memoryview:
         """Read-only bytes; valid while referenced, whatever happens to the reel."""

@@ -195,3 +195,18 @@ def test_a_damaged_pool_spec_is_told(data_dir: Path, change: bytes) -> None:
     report = verify(data_dir)
     assert [(f.kind, f.part, f.pool) for f in report.findings] == [(Class.DAMAGE, Part.POOL_SPEC, "pool")]
     assert not report.clean
+
+
+def test_a_base_that_is_cut_while_it_is_in_use_ends_the_fork_and_not_the_process(data_dir: Path) -> None:
+    """Its pages are mapped: to touch one that is gone would kill the process."""
+    memory = MemoryEngine(data_dir)
+    for key, length in ((PARENT, 12), (CHILD, 12), (GRANDCHILD, 9)):
+        check_whole(memory, key, length)
+    os.truncate(reel(data_dir, PARENT), 300)
+    for key in (PARENT, CHILD, GRANDCHILD):
+        with pytest.raises(DataLoss):
+            memory.search(key, [query(like=1)], log=False)
+    check_whole(memory, CUT, 9)
+    for key in (PARENT, CHILD, GRANDCHILD):
+        memory.drop_video(key)
+    memory.close()

@@ -145,12 +145,12 @@ def test_what_is_no_reel_is_refused_and_told(data_dir: Path, make: Callable[[Pat
     assert classes(verify(data_dir).findings) == ODD[make]
 
 
-def test_a_reel_cut_in_half_is_damage_with_what_is_left(data_dir: Path) -> None:
-    """The marks in what is left prove only what stood before them: the cut block lies behind the last."""
+def test_a_reel_cut_in_half_is_told_with_what_is_left(data_dir: Path) -> None:
+    """The marks went with the records: what is left cannot prove that more was durable than stands there."""
     halved(reel(data_dir))
     (finding,) = verify(data_dir).findings
-    assert finding.part is Part.MISSING
-    assert finding.video == KEY.video
+    assert (finding.kind, finding.part, finding.video) == (Class.TORN_TAIL, Part.MISSING, KEY.video)
+    assert finding.intact > 0
     assert finding.offset is not None
     assert finding.offset < reel(data_dir).stat().st_size
 

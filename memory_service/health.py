@@ -17,6 +17,7 @@ class Health(health.HealthServicer):  # type: ignore[misc]
         super().__init__()
         self._services = ("", *services)
         self.well: Callable[[], bool] = lambda: True
+        self._doubted = False
         self.set_all(False)
 
     def set_all(self, serving: bool) -> None:
@@ -28,6 +29,8 @@ class Health(health.HealthServicer):  # type: ignore[misc]
         self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
     ) -> health_pb2.HealthCheckResponse:
         """See `HealthServicer.Check`; asks whether the watchdog itself is well, as nobody else would."""
-        if not self.well():
-            self.set_all(False)
+        well = self.well()
+        if well is self._doubted:
+            self._doubted = not well
+            self.set_all(well)
         return super().Check(request, context)

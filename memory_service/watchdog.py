@@ -48,13 +48,13 @@ class Watchdog:
     @property
     def well(self) -> bool:
         """Whether all threads are well, the watchdog's own among them; says so once if that one is not."""
-        mine = self.worker
-        if _well(mine, time.monotonic(), self._grace_s):
+        if self._thread.is_alive() and self._beats():
+            self._reported = False
             return not self._ill
         with self._lock:
             if not self._reported and not self._stop.is_set():
                 self._reported = True
-                _log_ill(mine)
+                _log_ill(self.worker)
         return False
 
     @property
@@ -87,6 +87,15 @@ class Watchdog:
         self._ill = frozenset(ill)
         if changed:
             self._changed(not ill)
+
+    def _beats(self) -> bool:
+        """Whether the thread shows signs of life; after the process stood still it gets time for one."""
+        until = time.monotonic() + 2 * self._interval_s
+        while not _well(self.worker, time.monotonic(), self._grace_s):
+            if time.monotonic() >= until:
+                return False
+            time.sleep(self._interval_s / 20)
+        return True
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_s):

@@ -168,3 +168,17 @@ def test_all_background_threads_are_watched(server: Server) -> None:
     }
     assert watched == ours
     assert all(worker.alive for worker in server.workers)
+
+
+def test_who_asks_after_a_standstill_waits_for_the_watchdog(
+    server: Server,
+    channel: grpc.Channel,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A health check may come before the watchdog has looked at anything."""
+    assert status(channel) == SERVING
+    for _ in range(3):
+        monkeypatch.setattr(server.watchdog, "_beat", time.monotonic() - 100)
+        assert status(channel) == SERVING
+    assert reasons(caplog) == []

@@ -25,8 +25,7 @@ from memory_service.types import (
 
 
 class Watching(Protocol):
-    """Events as they happen. `close` ends the iteration from any thread, also while another waits for an event.
-    """
+    """Events as they happen. `close` ends the iteration, from any thread and while another waits."""
 
     def __iter__(self) -> Iterator[Event]: ...
 

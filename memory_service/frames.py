@@ -1,5 +1,8 @@
 """Where the frames of one video lie: in its own reel, and in the reels that it was forked from."""
 
+from __future__ import annotations
+
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +17,8 @@ from memory_service.reel import Extent
 from memory_service.stored_frame import Pages, Payload, StoredFrame
 from memory_service.types import Embeddings, Handle, Span, VideoKey
 
-_FRAME_BYTES = 600
-"""By tracemalloc, in blocks of three: 530 with one part, 700 with two."""
+_FRAME_BYTES = 400
+"""By tracemalloc, in blocks of three with one part: 377."""
 
 _FEW_ROWS = 64
 """So many rows are read from where they lie; for more, the reel is mapped as a whole."""
@@ -75,7 +78,7 @@ class Frames:
         self._key = key
         self._blocks: list[KeptBlock] = []
         self._stops: list[int] = []
-        self._rows: dict[str, list[int]] = {"": []}
+        self._rows: dict[str, array[int]] = {"": array("q")}
         self._reels: list[Pages] = []
         self._reel_starts: list[int] = []
 
@@ -100,9 +103,10 @@ class Frames:
             self._reels.append(reel)
             self._reel_starts.append(span.start)
         frames = range(span.start, span.stop)
-        self._rows[""] += (stored.embedding(frame)[0] for frame in frames)
+        self._rows[""].extend(stored.embedding(frame)[0] for frame in frames)
         for name in stored.named:
-            self._rows.setdefault(name, []).extend(stored.embedding(frame, name)[0] for frame in frames)
+            rows = self._rows.setdefault(name, array("q"))
+            rows.extend(stored.embedding(frame, name)[0] for frame in frames)
         self._blocks.append(KeptBlock(span, epoch, reel, stored, reel, stored.end))
         self._stops.append(span.stop)
 

@@ -1,10 +1,21 @@
 """Read-only views of a file that grows."""
 
 import mmap
-from bisect import bisect_left
+from typing import NamedTuple
 
 _OVERLAP_BYTES = 64 << 20
 """How far a segment reaches back before the one before it ends: longer pieces get a map of their own."""
+
+_MAX_SEGMENTS = 8
+"""Each holds a file descriptor; one more, and the whole file is mapped in their place."""
+
+
+class _Segment(NamedTuple):
+    """Bytes [start, stop) of the file."""
+
+    start: int
+    stop: int
+    data: memoryview
 
 
 class GrowingMap:
@@ -15,29 +26,26 @@ class GrowingMap:
     """
 
     def __init__(self) -> None:
-        self._segments: list[tuple[int, memoryview]] = []
-        self._stops: list[int] = []
+        self._segments: list[_Segment] = []
 
     @property
     def size(self) -> int:
         """Bytes from the start of the file that have been mapped."""
-        return self._stops[-1] if self._stops else 0
+        return self._segments[-1].stop if self._segments else 0
 
     def grow(self, fd: int, size: int) -> None:
         """Map up to byte `size`, which the file must have. Raises OSError."""
         if size <= self.size:
             return
+        segments = self._segments if len(self._segments) < _MAX_SEGMENTS else []
         start = max(0, self.size - _OVERLAP_BYTES) // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        start = start if segments else 0
         segment = memoryview(mmap.mmap(fd, size - start, access=mmap.ACCESS_READ, offset=start))
-        self._segments.append((start, segment))
-        self._stops.append(size)
+        self._segments = [*segments, _Segment(start, size, segment)]
 
     def view(self, offset: int, length: int) -> memoryview | None:
         """Bytes [offset, offset + length) out of one segment; None where none has them all."""
-        number = bisect_left(self._stops, offset + length)
-        if number == len(self._segments):
-            return None
-        start, segment = self._segments[number]
-        if offset < start:
-            return None
-        return segment[offset - start : offset - start + length]
+        for start, stop, data in self._segments:
+            if offset + length <= stop:
+                return data[offset - start : offset - start + length] if offset >= start else None
+        return None

@@ -3,8 +3,14 @@
 n frames of a block, D embedding dimension. Offsets in a block's header count bytes from the body's start.
 """
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
+from sys import intern
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,6 +29,9 @@ from memory_service.types import (
     VideoState,
 )
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""What most blocks have of names and texts: one for the blocks of all open videos."""
+
 PackedBlock: TypeAlias = tuple[dict[str, Any], Body]
 """Header and body of a block record."""
 
@@ -33,7 +42,7 @@ class StoredRows:
 
     offset: int
     row_bytes: int
-    crcs: Sequence[int]
+    crcs: array[int]
 
     def row(self, number: int) -> Extent:
         """The extent of one embedding."""
@@ -53,7 +62,8 @@ class StoredBlock:
     embeddings: StoredRows
     named: Mapping[str, StoredRows]
     body: int
-    parts: Mapping[str, Sequence[Extent]]
+    parts: Mapping[str, array[int]]
+    """Offset, length and CRC of each payload, one after the other: tuples would take five times as much."""
     metadata: Mapping[str, str]
     unix_ms: int
 
@@ -64,7 +74,8 @@ class StoredBlock:
 
     def payload(self, part: str, frame: int) -> Extent:
         """The extent of one part of a frame. Raises KeyError for a part that the block lacks."""
-        offset, length, crc = self.parts[part][frame - self.span.start]
+        first = 3 * (frame - self.span.start)
+        offset, length, crc = self.parts[part][first : first + 3]
         return self.body + offset, length, crc
 
 
@@ -156,14 +167,18 @@ def unpack_block(record: Record) -> StoredBlock:
     return StoredBlock(
         span=Span(header["start"], header["start"] + header["n"]),
         end=record.end,
-        embeddings=StoredRows(record.body, 4 * header["dim"], header["embedding_crcs"]),
+        embeddings=StoredRows(record.body, 4 * header["dim"], array("q", header["embedding_crcs"])),
         named={
-            name: StoredRows(record.body + offset, 4 * dim, crcs)
-            for name, (offset, dim, crcs) in header.get("named", {}).items()
-        },
+            intern(name): StoredRows(record.body + offset, 4 * dim, array("q", crcs))
+            for name, (offset, dim, crcs) in header.get("named", _NOTHING).items()
+        }
+        or _NOTHING,
         body=record.body,
-        parts=header["parts"],
-        metadata=header.get("metadata", {}),
+        parts={
+            intern(name): array("q", chain.from_iterable(extents))
+            for name, extents in header["parts"].items()
+        },
+        metadata=header.get("metadata", _NOTHING),
         unix_ms=header.get("unix_ms", 0),
     )
 

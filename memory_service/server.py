@@ -9,6 +9,7 @@ import ctypes
 import logging
 import os
 import platform
+import resource
 import shlex
 import signal
 from collections.abc import Sequence
@@ -172,6 +173,7 @@ def serve(config: ServiceConfig) -> None:
     Prints one line on standard output once it serves.
     """
     _keep_freed_memory()
+    _allow_open_files()
     os.umask(0o077)  # histories are nobody else's to read
     signals: SimpleQueue[signal.Signals] = SimpleQueue()
 
@@ -257,3 +259,10 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+
+
+def _allow_open_files() -> None:
+    """As many as the system lets this process have: an open video takes some ten, for its maps."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

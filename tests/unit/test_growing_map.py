@@ -58,3 +58,18 @@ def test_old_pieces_stay_in_the_map_that_had_them(tmp_path: Path, data: bytes) -
     assert before is not None
     assert after is not None
     assert after.obj is before.obj
+
+
+def test_a_file_that_grows_for_ever_takes_few_descriptors(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "file"
+    mapped = GrowingMap()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with path.open("w+b") as file:
+        for size in range(1000, 100_001, 1000):
+            file.write(data[size - 1000 : size])
+            file.flush()
+            mapped.grow(file.fileno(), size)
+            view = mapped.view(size - 700, 600)
+            assert view == data[size - 700 : size - 100]
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1 + growing_map._MAX_SEGMENTS
+    assert mapped.view(100, 900) == data[100:1000]

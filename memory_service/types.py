@@ -7,6 +7,7 @@ frames. Payloads are opaque bytes: the memory never interprets a latent.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import prod
 from typing import TypeAlias
 
 import numpy as np
@@ -69,7 +70,7 @@ class VideoSpec:
     @property
     def latent_bytes(self) -> int:
         """Size of one latent frame in bytes."""
-        return int(np.prod(self.latent_shape)) * LATENT_DTYPES[self.latent_dtype]
+        return prod(self.latent_shape) * LATENT_DTYPES[self.latent_dtype]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,17 @@ from types import TracebackType
 from typing import Self
 
 from memory_service import wire
-from memory_service.connection import Connection
-from memory_service.local_path import read_of
+from memory_service.boundary.validate_search import check_page
+from memory_service.remote.connection import Connection
 from memory_service.remote.local import LocalOffer
+from memory_service.remote.local_path import read_of
 from memory_service.remote.payloads import PayloadCache
 from memory_service.remote.pipeline import Pipeline
 from memory_service.remote.pools import PoolVerbs
 from memory_service.remote.reader import Reader
 from memory_service.remote.verbs import rows_wanted
 from memory_service.remote.videos import VideoVerbs
+from memory_service.remote.writer import Writer
 from memory_service.security.tls import ClientTLS
 from memory_service.types import (
     Advanced,
@@ -28,8 +30,6 @@ from memory_service.types import (
     VideoKey,
 )
 from memory_service.v1 import memory_pb2 as pb
-from memory_service.validate_search import check_page
-from memory_service.writer import Writer
 
 
 class MemoryClient(PoolVerbs, VideoVerbs):

@@ -8,26 +8,38 @@ from typing import Self
 
 import memory_service
 from memory_service import cancellation
-from memory_service.checks import check_whole
+from memory_service.boundary.checks import check_whole
+from memory_service.boundary.validate import (
+    check_block,
+    check_fork,
+    check_handles,
+    check_id,
+    check_key,
+    check_parts,
+    check_spec,
+)
+from memory_service.boundary.validate_pools import check_keys, check_list, check_pool_spec
+from memory_service.boundary.validate_search import check_page, check_queries, check_query, check_scope
 from memory_service.durability import Durability, durability_level
-from memory_service.epochs import new_epoch
 from memory_service.errors import AlreadyExists, NotFound, Unavailable
 from memory_service.events import Events, Watcher
-from memory_service.expiry import Expiry
-from memory_service.forks import Forks
-from memory_service.hot import HotSet
+from memory_service.histories.epochs import new_epoch
+from memory_service.histories.forks import Forks
+from memory_service.histories.stored_frame import StoredFrame
+from memory_service.histories.transfer import Transfer
 from memory_service.index.base import load_index
 from memory_service.limits import Limits
-from memory_service.pools import Pools
-from memory_service.quota import Ledger
-from memory_service.shares import Shares
-from memory_service.slots import Slots
+from memory_service.pooling.expiry import Expiry
+from memory_service.pooling.hot import HotSet
+from memory_service.pooling.pools import Pools
+from memory_service.pooling.quota import Ledger
+from memory_service.pooling.shares import Shares
+from memory_service.pooling.slots import Slots
+from memory_service.search.wide_search import search_wide
 from memory_service.store.commit import GroupCommit
 from memory_service.store.files import FileStore
 from memory_service.store.pool_files import PoolFiles
 from memory_service.store.scan import Recovery
-from memory_service.stored_frame import StoredFrame
-from memory_service.transfer import Transfer
 from memory_service.types import (
     Advanced,
     Appended,
@@ -48,20 +60,8 @@ from memory_service.types import (
     VideoSpec,
     VideoState,
 )
-from memory_service.validate import (
-    check_block,
-    check_fork,
-    check_handles,
-    check_id,
-    check_key,
-    check_parts,
-    check_spec,
-)
-from memory_service.validate_pools import check_keys, check_list, check_pool_spec
-from memory_service.validate_search import check_page, check_queries, check_query, check_scope
 from memory_service.videos import Videos
 from memory_service.vitals import Vitals, examine
-from memory_service.wide_search import search_wide
 from memory_service.workers import Worker
 
 

@@ -20,7 +20,7 @@
     |- DeadlineExceeded      no answer in time                              DEADLINE_EXCEEDED
     `- Internal              a defect of the service                                 INTERNAL
 
-`memory_service.status` holds the one table from these classes to gRPC statuses and back.
+`memory_service.wire.status` holds the one table from these classes to gRPC statuses and back.
 """
 
 from collections.abc import Mapping

@@ -7,14 +7,14 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError
 
-from memory_service.admission import LANES, Lane, LaneThreads
-from memory_service.call import Call, Send
 from memory_service.errors import Internal, InvalidArgument, ServiceError
-from memory_service.gate import Gate
-from memory_service.request_log import log_refusal
 from memory_service.security.access import work_for
 from memory_service.security.tokens import Token
-from memory_service.status import to_status
+from memory_service.serving.admission import LANES, Lane, LaneThreads
+from memory_service.serving.call import Call, Send
+from memory_service.serving.gate import Gate
+from memory_service.serving.request_log import log_refusal
+from memory_service.wire.status import to_status
 
 _log = logging.getLogger(__name__)
 

@@ -24,20 +24,20 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from threadpoolctl import ThreadpoolController
 
-from memory_service.binding import bind
-from memory_service.call import Observer
 from memory_service.config import ServiceConfig
 from memory_service.engine import MemoryEngine
-from memory_service.gate import Gate, Load
-from memory_service.health import Health
 from memory_service.interceptors import RequestInterceptor
 from memory_service.limits import Limits
 from memory_service.local.sessions import LocalSessions
 from memory_service.security.tls import Certificates, ServerTLS
 from memory_service.servicer import Servicer
+from memory_service.serving.binding import bind
+from memory_service.serving.call import Observer
+from memory_service.serving.gate import Gate, Load
+from memory_service.serving.health import Health
+from memory_service.serving.watchdog import Watchdog
 from memory_service.telemetry.telemetry import Telemetry
 from memory_service.v1 import memory_pb2, memory_pb2_grpc
-from memory_service.watchdog import Watchdog
 from memory_service.workers import Worker
 
 log = logging.getLogger(__name__)

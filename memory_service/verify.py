@@ -11,17 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from memory_service.boundary.validate import is_id
 from memory_service.errors import DataLoss, NotFound, ServiceError
-from memory_service.findings import Class, Finding, Part
 from memory_service.records import Base
 from memory_service.reel import Damaged, Unsupported, decode_prefix
 from memory_service.store.audit import Audit, audit
 from memory_service.store.bases import link_path, links_of
 from memory_service.store.failures import storage_error
+from memory_service.store.findings import Class, Finding, Part
 from memory_service.store.pool_files import PoolFiles
 from memory_service.store.scan import FileSource, open_regular
 from memory_service.types import Span, VideoKey
-from memory_service.validate import is_id
 
 _SUFFIX = ".reel"
 _LOCK = ".lock"

@@ -6,22 +6,22 @@ from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from dataclasses import replace
 from functools import partial
 
-from memory_service.asks import Ask
 from memory_service.errors import ServiceError, Unavailable
 from memory_service.events import Events
-from memory_service.frames import KeptBlock
-from memory_service.history import History
+from memory_service.histories.frames import KeptBlock
+from memory_service.histories.history import History
+from memory_service.histories.stored_frame import StoredFrame
 from memory_service.index.base import Index
-from memory_service.recall import Pooled, Recall, Share
 from memory_service.records import PackedBlock, pack_block
 from memory_service.reel import Kind
-from memory_service.retrieval_log import RetrievalLog
+from memory_service.search.asks import Ask
+from memory_service.search.recall import Pooled, Recall, Share
+from memory_service.search.retrieval_log import RetrievalLog
 from memory_service.store.base_reel import BaseReel
 from memory_service.store.bases import Branch
 from memory_service.store.files import not_found
 from memory_service.store.reel_file import ReelFile
 from memory_service.store.scan import Scan
-from memory_service.stored_frame import StoredFrame
 from memory_service.types import (
     Appended,
     Block,

@@ -6,12 +6,12 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 
 from memory_service.errors import Fenced, NotFound, ServiceError, Unavailable
 from memory_service.events import Events
-from memory_service.expiry import Expiry
 from memory_service.index.base import Index
-from memory_service.listing import Listing
-from memory_service.quota import Account, Ledger
-from memory_service.shares import SharedReel, Shares
-from memory_service.slots import Slot, Slots
+from memory_service.pooling.expiry import Expiry
+from memory_service.pooling.listing import Listing
+from memory_service.pooling.quota import Account, Ledger
+from memory_service.pooling.shares import SharedReel, Shares
+from memory_service.pooling.slots import Slot, Slots
 from memory_service.store.commit import GroupCommit
 from memory_service.store.files import FileStore
 from memory_service.store.scan import Recovery

@@ -13,9 +13,9 @@ from memory_service import servicer
 from memory_service.config import ServiceConfig
 from memory_service.engine import MemoryEngine
 from memory_service.errors import ServiceError
-from memory_service.gate import Gate
 from memory_service.interceptors import RequestInterceptor
 from memory_service.limits import Limits
+from memory_service.serving.gate import Gate
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.v1.memory_pb2_grpc import add_MemoryServiceServicer_to_server
 

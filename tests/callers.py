@@ -7,8 +7,8 @@ import grpc
 from raw_requests import METHODS
 
 from memory_service.errors import ServiceError
-from memory_service.status import from_rpc_error
 from memory_service.v1.memory_pb2_grpc import MemoryServiceStub
+from memory_service.wire.status import from_rpc_error
 
 TIMEOUT_S = 20.0
 

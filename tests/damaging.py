@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from memory_service.findings import Part
 from memory_service.reel import PREFIX_BYTES, Kind, Record
+from memory_service.store.findings import Part
 from memory_service.store.scan import FileSource, scan
 from memory_service.types import Span
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from samples import block, embeddings
 
-from memory_service import bulk, wire
+from memory_service import wire
 from memory_service.types import VideoKey
 from memory_service.v1 import memory_pb2 as pb
+from memory_service.wire import bulk
 
 SERVICE = pb.DESCRIPTOR.services_by_name["MemoryService"]
 METHODS = {method.name: method for method in SERVICE.methods}

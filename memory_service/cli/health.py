@@ -15,7 +15,7 @@ _SERVING = b"\x08\x01"
 def _health(options: argparse.Namespace) -> Answer:
     import grpc  # slow to load: --help and completion do without
 
-    from memory_service.status import from_rpc_error
+    from memory_service.wire.status import from_rpc_error
 
     credentials = tls(options)
     channel = (

@@ -12,7 +12,7 @@ from memory_service.cli.quantities import human_bytes
 from memory_service.errors import DataLoss
 
 if TYPE_CHECKING:
-    from memory_service.findings import Finding
+    from memory_service.store.findings import Finding
     from memory_service.verify import Position, Report
 
 

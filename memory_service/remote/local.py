@@ -3,9 +3,9 @@
 import threading
 import time
 
-from memory_service.connection import Connection
 from memory_service.errors import DeadlineExceeded, Overloaded, PermissionDenied
-from memory_service.local_path import LocalPath
+from memory_service.remote.connection import Connection
+from memory_service.remote.local_path import LocalPath
 from memory_service.v1 import memory_pb2 as pb
 
 _NEVER_COMMITS = "none"

@@ -4,8 +4,8 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
-from memory_service import bulk
 from memory_service.types import Frame, Handle, Span, VideoKey
+from memory_service.wire import bulk
 
 _MAX_VIDEOS = 4096
 """Videos whose epoch is remembered."""

@@ -7,14 +7,16 @@ from typing import Any
 
 import grpc
 
-from memory_service import bulk, connection, wire
-from memory_service.connection import Connection
+from memory_service import wire
 from memory_service.errors import DeadlineExceeded, Fenced, OutOfOrder, ServiceError, Unavailable
+from memory_service.remote import connection
+from memory_service.remote.connection import Connection
 from memory_service.remote.window import Pending, Window
-from memory_service.status import from_rpc_error
+from memory_service.remote.writer import Writer
 from memory_service.types import Appended, Block, VideoKey
 from memory_service.v1 import memory_pb2 as pb
-from memory_service.writer import Writer
+from memory_service.wire import bulk
+from memory_service.wire.status import from_rpc_error
 
 MAX_BLOCKS = 32
 MAX_BYTES = 32 << 20

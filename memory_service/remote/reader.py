@@ -5,14 +5,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from memory_service import wire
-from memory_service.connection import Connection
 from memory_service.errors import InvalidArgument, NotFound, ServiceError
-from memory_service.local_path import read_of
+from memory_service.remote.connection import Connection
 from memory_service.remote.local import LocalOffer
+from memory_service.remote.local_path import read_of
 from memory_service.remote.payloads import PayloadCache
+from memory_service.remote.writer import Writer
 from memory_service.types import Frame, Handle, Query, VideoKey
 from memory_service.v1 import memory_pb2 as pb
-from memory_service.writer import Writer
 
 _NUMBERED = re.compile(r"handles\[(\d+)\]")
 

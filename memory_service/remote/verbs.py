@@ -1,8 +1,8 @@
 """What all verbs share."""
 
-from memory_service.connection import Connection
+from memory_service.remote.connection import Connection
 from memory_service.remote.payloads import PayloadCache
-from memory_service.writer import Writer
+from memory_service.remote.writer import Writer
 
 _MAX_PAGE = 1 << 30
 """What a page size can be; servers give less."""

@@ -5,10 +5,10 @@ from typing import Self
 import grpc
 
 from memory_service import wire
-from memory_service.connection import Connection, first_message
-from memory_service.status import from_rpc_error
+from memory_service.remote.connection import Connection, first_message
 from memory_service.types import Event
 from memory_service.v1 import memory_pb2 as pb
+from memory_service.wire.status import from_rpc_error
 
 
 class RemoteWatch:

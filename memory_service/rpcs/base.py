@@ -3,10 +3,10 @@
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from memory_service.histories.stored_frame import StoredFrame
 from memory_service.limits import Limits
 from memory_service.local.sessions import LocalSessions
 from memory_service.memory import Memory
-from memory_service.stored_frame import StoredFrame
 from memory_service.types import Appended, Block, Handle, Hit, Query, VideoKey
 
 RESERVED_BYTES = 4096

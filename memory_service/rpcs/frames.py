@@ -6,15 +6,16 @@ from itertools import islice
 
 import grpc
 
-from memory_service import bulk, wire
+from memory_service import wire
 from memory_service.errors import InvalidArgument
-from memory_service.frame_messages import advance_response, fetch_response
+from memory_service.histories.stored_frame import StoredFrame
 from memory_service.local.sessions import LocalSessions
-from memory_service.paging import LogPlace, fill, log_rows, rows_wanted
 from memory_service.rpcs.base import Rpcs
-from memory_service.stored_frame import StoredFrame
+from memory_service.serving.paging import LogPlace, fill, log_rows, rows_wanted
 from memory_service.types import Block, Handle, Retrieval, VideoKey
 from memory_service.v1 import memory_pb2 as pb
+from memory_service.wire import bulk
+from memory_service.wire.frame_messages import advance_response, fetch_response
 
 
 class FrameRpcs(Rpcs):

@@ -6,9 +6,9 @@ from dataclasses import replace
 import grpc
 
 from memory_service import wire
-from memory_service.paging import check_place, fill, rows_wanted
 from memory_service.rpcs.base import Rpcs
 from memory_service.security.access import sees
+from memory_service.serving.paging import check_place, fill, rows_wanted
 from memory_service.v1 import memory_pb2 as pb
 
 

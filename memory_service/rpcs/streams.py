@@ -6,12 +6,13 @@ from contextlib import closing
 
 import grpc
 
-from memory_service import bulk, wire
+from memory_service import wire
 from memory_service.cancellation import check, waking
-from memory_service.connection import ADMITTED
 from memory_service.errors import InvalidArgument, Unavailable
+from memory_service.remote.connection import ADMITTED
 from memory_service.rpcs.base import Rpcs
 from memory_service.v1 import memory_pb2 as pb
+from memory_service.wire import bulk
 
 
 class StreamRpcs(Rpcs):

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from memory_service.boundary.validate import check_id
 from memory_service.errors import AlreadyExists, InvalidArgument, NotFound, ServiceError, Unavailable
 from memory_service.security.tokens import (
     EVERY_POOL,
@@ -30,7 +31,6 @@ from memory_service.security.tokens import (
     digest,
     expiry,
 )
-from memory_service.validate import check_id
 
 _MAX_BYTES = 4 << 20
 _FIELDS = {"id", "sha256", "rights", "expires"}

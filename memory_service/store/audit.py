@@ -13,7 +13,6 @@ import msgpack
 import numpy as np
 
 from memory_service.crc32c import crc32c
-from memory_service.findings import Class, Finding, Part
 from memory_service.records import Base, unpack_block, unpack_fork, unpack_video
 from memory_service.reel import (
     ALIGN,
@@ -31,6 +30,7 @@ from memory_service.reel import (
     decode_prefix,
     decode_record,
 )
+from memory_service.store.findings import Class, Finding, Part
 from memory_service.types import Span, VideoKey
 
 _CHUNK_BYTES = 1 << 20

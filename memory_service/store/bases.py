@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memory_service.errors import DataLoss, NotFound
+from memory_service.pooling.shares import SharedReel
 from memory_service.records import Base, Lineage, unpack_fork
 from memory_service.reel import Damaged, Kind, Unsupported, decode_prefix, decode_record
-from memory_service.shares import SharedReel
 from memory_service.store.scan import FileSource, open_regular
 
 _log = logging.getLogger(__name__)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from memory_service.boundary.validate import is_id
 from memory_service.errors import AlreadyExists, DataLoss, NotFound
-from memory_service.outline import Outline
-from memory_service.quota import Account
+from memory_service.histories.outline import Outline
+from memory_service.pooling.quota import Account
 from memory_service.records import Lineage
 from memory_service.store.base_reel import BaseReel, open_bases
 from memory_service.store.bases import (
@@ -24,7 +25,6 @@ from memory_service.store.pool_directory import pool_directory
 from memory_service.store.reel_file import ReelFile, open_reel
 from memory_service.store.scan import FileSource, Scan, open_regular, scan
 from memory_service.types import VideoInfo, VideoKey
-from memory_service.validate import is_id
 
 _SUFFIX = ".reel"
 _LOCK = ".lock"

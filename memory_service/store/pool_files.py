@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from memory_service.boundary.validate import is_id
 from memory_service.crc32c import crc32c
 from memory_service.errors import DataLoss, Unavailable
 from memory_service.store.bases import bases_of, remove_links
@@ -17,7 +18,6 @@ from memory_service.store.failures import storage_error
 from memory_service.store.pool_directory import pool_directory
 from memory_service.store.tails import give_back, may_have_tail
 from memory_service.types import PoolSpec
-from memory_service.validate import is_id
 
 _log = logging.getLogger(__name__)
 

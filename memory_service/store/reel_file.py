@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from memory_service.errors import DataLoss, ServiceError, Unavailable
-from memory_service.quota import Account
+from memory_service.pooling.quota import Account
 from memory_service.reel import (
     PREFIX_BYTES,
     Body,

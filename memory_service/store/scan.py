@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memory_service.errors import DataLoss, Unavailable
-from memory_service.outline import Outline
+from memory_service.histories.outline import Outline
 from memory_service.reel import (
     Damaged,
     Kind,

@@ -16,11 +16,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from memory_service.engine import MemoryEngine
-from memory_service.gate import Load
+from memory_service.serving.gate import Load
+from memory_service.serving.watchdog import Watchdog
 from memory_service.store.syncs import SYNCS
 from memory_service.types import Event, EventKind, PoolInfo, Retrieval, ServerInfo
 from memory_service.vitals import Vitals
-from memory_service.watchdog import Watchdog
 from memory_service.workers import Worker
 
 PREFIX = "reverie_memory_"

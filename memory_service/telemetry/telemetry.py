@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from memory_service.call import Observer
 from memory_service.config import ServiceConfig
+from memory_service.serving.call import Observer
 
 if TYPE_CHECKING:
     from memory_service.telemetry.collector import Served

@@ -19,9 +19,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 import memory_service
 from memory_service.errors import ServiceError
-from memory_service.framing import split
-from memory_service.status import CODES, reason
 from memory_service.v1 import memory_pb2 as pb
+from memory_service.wire.framing import split
+from memory_service.wire.status import CODES, reason
 
 Handler = Any
 """A grpc.RpcMethodHandler, whose stubs make every member optional."""

@@ -8,8 +8,8 @@ from rich_videos import LENGTH, MINUTE, Slow, answered, frames_of, like, named, 
 from samples import KEY, SPEC, block, embeddings
 
 from memory_service.errors import InvalidArgument, NotFound, TooLarge
-from memory_service.fusion import fused
 from memory_service.memory import Memory
+from memory_service.search.fusion import fused
 from memory_service.select import cosines
 from memory_service.types import Block, Filter, Policy, Span, Term
 

@@ -17,9 +17,9 @@ from raw_requests import KEY, LENGTH, METHODS, SERVICE, Send
 from samples import SPEC, block
 from serving import ServerProcess
 
-from memory_service import connection
 from memory_service.client import MemoryClient
-from memory_service.status import from_rpc_error
+from memory_service.remote import connection
+from memory_service.wire.status import from_rpc_error
 
 
 @pytest.fixture

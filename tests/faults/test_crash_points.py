@@ -17,7 +17,7 @@ from samples import ALL, KEY, embeddings, latents, oracle, query
 
 from memory_service.engine import MemoryEngine
 from memory_service.errors import NotFound
-from memory_service.findings import Class
+from memory_service.store.findings import Class
 from memory_service.types import VideoInfo, VideoKey
 from memory_service.verify import verify
 

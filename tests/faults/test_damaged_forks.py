@@ -11,8 +11,8 @@ from samples import ALL, SPEC, block, query
 
 from memory_service.engine import MemoryEngine
 from memory_service.errors import DataLoss
-from memory_service.findings import Class, Finding, Part
 from memory_service.reel import Kind, Record
+from memory_service.store.findings import Class, Finding, Part
 from memory_service.types import Query, Span, VideoKey
 from memory_service.verify import verify
 

@@ -16,7 +16,7 @@ from memory_service.client import MemoryClient
 from memory_service.config import ServiceConfig
 from memory_service.engine import MemoryEngine
 from memory_service.errors import InvalidArgument, Unavailable
-from memory_service.findings import Class
+from memory_service.store.findings import Class
 from memory_service.types import Hit, Query, Span, VideoState
 from memory_service.verify import verify
 

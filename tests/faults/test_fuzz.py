@@ -18,9 +18,9 @@ from serving import ServerProcess
 
 from memory_service import errors, wire
 from memory_service.errors import InvalidArgument, NotFound, ServiceError, TooLarge
-from memory_service.status import from_rpc_error
 from memory_service.types import VideoKey
 from memory_service.v1 import memory_pb2 as pb
+from memory_service.wire.status import from_rpc_error
 
 pytestmark = pytest.mark.usefixtures("lives")
 

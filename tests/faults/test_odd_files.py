@@ -17,7 +17,7 @@ from serving import ServerProcess, without_privileges
 from memory_service.client import MemoryClient
 from memory_service.engine import MemoryEngine
 from memory_service.errors import DataLoss, NotFound, Unavailable
-from memory_service.findings import Class, Finding, Part
+from memory_service.store.findings import Class, Finding, Part
 from memory_service.types import Query, Span, VideoKey
 from memory_service.verify import Position, verify
 

@@ -15,10 +15,10 @@ from memory_service.client import MemoryClient
 from memory_service.config import ServiceConfig
 from memory_service.errors import Overloaded
 from memory_service.memory import Memory
-from memory_service.status import from_rpc_error
 from memory_service.types import Block, VideoSpec
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.v1.memory_pb2_grpc import MemoryServiceStub
+from memory_service.wire.status import from_rpc_error
 
 NUM_STREAMS = 64
 MAX_FETCHES = ServiceConfig.max_read_streams

@@ -14,7 +14,7 @@ from serving import ServerProcess
 from memory_service.client import MemoryClient
 from memory_service.crc32c import crc32c
 from memory_service.errors import Unavailable
-from memory_service.findings import Class
+from memory_service.store.findings import Class
 from memory_service.types import Query, VideoKey
 from memory_service.verify import verify
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from samples import KEY, select_slowly
 
-from memory_service.candidates import CandidateSet, estimated
-from memory_service.fusion import fused
 from memory_service.index.base import Candidates, Index, Probe, load_index
 from memory_service.index.flat import FlatIndex
-from memory_service.policy import Apart, Choice, best_apart, best_unlike
+from memory_service.search.candidates import CandidateSet, estimated
+from memory_service.search.fusion import fused
+from memory_service.search.policy import Apart, Choice, best_apart, best_unlike
 from memory_service.select import MAX_RUNNERS_UP, coarse_error, cosines
 from memory_service.types import Embeddings, Span
 

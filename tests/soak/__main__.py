@@ -24,7 +24,7 @@ from serving import ServerProcess
 
 from memory_service.client import MemoryClient
 from memory_service.engine import MemoryEngine
-from memory_service.findings import Class
+from memory_service.store.findings import Class
 from memory_service.verify import Report, verify
 
 LEFT_BY_A_CRASH = {Class.TORN_TAIL, Class.ORPHAN}

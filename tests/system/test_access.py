@@ -15,16 +15,17 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from raw_requests import METHODS
 from samples import SPEC, block, embeddings
 
-from memory_service import bulk, wire
+from memory_service import wire
 from memory_service.config import ServiceConfig
 from memory_service.errors import NotFound, PermissionDenied, ServiceError, Unauthenticated
 from memory_service.security.access import RULES
 from memory_service.security.token_file import create_token, revoke_token
 from memory_service.server import Server
-from memory_service.status import from_rpc_error
 from memory_service.types import PoolSpec, VideoKey
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.v1.memory_pb2_grpc import MemoryServiceStub
+from memory_service.wire import bulk
+from memory_service.wire.status import from_rpc_error
 
 MINE, THEIRS = "mine", "theirs"
 VIDEO = VideoKey(MINE, "video")

@@ -15,15 +15,16 @@ from grpc_status import rpc_status
 from samples import KEY, SPEC, block
 from serving import ServerProcess
 
-from memory_service import bulk, cancellation, wire
+from memory_service import cancellation, wire
 from memory_service.config import ServiceConfig
 from memory_service.engine import MemoryEngine
 from memory_service.errors import Cancelled, DeadlineExceeded, Overloaded, ServiceError
 from memory_service.server import Server
-from memory_service.status import from_rpc_error
 from memory_service.types import Handle, VideoInfo, VideoKey
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.v1.memory_pb2_grpc import MemoryServiceStub
+from memory_service.wire import bulk
+from memory_service.wire.status import from_rpc_error
 
 SOON_S = 10.0
 GET = pb.GetVideoRequest(key=wire.key_to_proto(KEY))

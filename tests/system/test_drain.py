@@ -13,16 +13,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from samples import KEY, SPEC, block
 from serving import ServerProcess
 
-from memory_service import bulk, wire
+from memory_service import wire
 from memory_service.client import MemoryClient
 from memory_service.config import ServiceConfig
 from memory_service.engine import MemoryEngine
 from memory_service.errors import ServiceError, Unavailable
 from memory_service.server import Server
-from memory_service.status import from_rpc_error
 from memory_service.types import VideoInfo, VideoKey
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.v1.memory_pb2_grpc import MemoryServiceStub
+from memory_service.wire import bulk
+from memory_service.wire.status import from_rpc_error
 
 SOON_S = 15.0
 GET = pb.GetVideoRequest(key=wire.key_to_proto(KEY))

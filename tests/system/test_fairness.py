@@ -14,10 +14,10 @@ from serving import ServerProcess
 from memory_service import wire
 from memory_service.client import MemoryClient
 from memory_service.errors import Overloaded
-from memory_service.status import from_rpc_error
 from memory_service.types import Block, Query, Span, VideoKey, VideoSpec
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.v1.memory_pb2_grpc import MemoryServiceStub
+from memory_service.wire.status import from_rpc_error
 
 DIM = 64
 SPEC = VideoSpec(DIM, "bfloat16", (1,), "tests/sha256:00")

@@ -12,13 +12,14 @@ import pytest
 from callers import error_of
 from samples import KEY, SPEC, block, embeddings, latents
 
-from memory_service import bulk, wire
+from memory_service import wire
 from memory_service.config import ServiceConfig
 from memory_service.errors import Overloaded
 from memory_service.server import Server
 from memory_service.types import Block, VideoKey, VideoSpec
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.v1.memory_pb2_grpc import MemoryServiceStub
+from memory_service.wire import bulk
 
 IDLE_S = 1.0
 SOON_S = 15.0

@@ -10,13 +10,14 @@ import pytest
 from callers import call, error_of
 from samples import KEY, SPEC, block, state
 
-from memory_service import bulk, wire
+from memory_service import wire
 from memory_service.config import ServiceConfig
 from memory_service.engine import MemoryEngine
 from memory_service.errors import DataLoss, InvalidArgument, ServiceError, Unavailable
 from memory_service.server import Server
 from memory_service.types import PoolSpec, VideoKey
 from memory_service.v1 import memory_pb2 as pb
+from memory_service.wire import bulk
 
 NAMES = [
     "",

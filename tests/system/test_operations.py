@@ -22,9 +22,9 @@ from memory_service.client import MemoryClient
 from memory_service.engine import MemoryEngine
 from memory_service.errors import DataLoss, NotFound, ServiceError
 from memory_service.memory import Memory
-from memory_service.status import CODES
 from memory_service.types import Block, Query, Span, VideoKey, VideoSpec
 from memory_service.verify import verify
+from memory_service.wire.status import CODES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 TEXT = DOCS.read_text(encoding="utf-8")

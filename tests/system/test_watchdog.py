@@ -14,11 +14,11 @@ from samples import KEY, SPEC, block
 
 from memory_service import wire
 from memory_service.config import ServiceConfig
-from memory_service.open_calls import OpenCalls
 from memory_service.server import SERVICE, Server
+from memory_service.serving.open_calls import OpenCalls
+from memory_service.serving.watchdog import Watchdog
 from memory_service.store.reel_file import ReelFile
 from memory_service.v1 import memory_pb2 as pb
-from memory_service.watchdog import Watchdog
 from memory_service.workers import Worker
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -68,7 +68,7 @@ def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [
         record.getMessage()
         for record in caplog.records
-        if record.name == "memory_service.watchdog" and record.levelno == logging.ERROR
+        if record.name == "memory_service.serving.watchdog" and record.levelno == logging.ERROR
     ]
 
 

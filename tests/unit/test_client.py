@@ -13,7 +13,6 @@ import pytest
 from backend import Backend, fail, serving
 from samples import ALL, KEY, SPEC, assert_frames, block, latents, query
 
-from memory_service import connection
 from memory_service.client import MemoryClient
 from memory_service.errors import (
     AlreadyExists,
@@ -26,6 +25,7 @@ from memory_service.errors import (
     ServiceError,
     Unavailable,
 )
+from memory_service.remote import connection
 from memory_service.types import Handle, PoolSpec, Query, Span, VideoKey
 from memory_service.v1 import memory_pb2 as pb
 
@@ -274,7 +274,7 @@ class TestAnswers:
     def test_pages_are_followed(
         self, memory: MemoryClient, backend: Backend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("memory_service.paging.MAX_ROWS", 2)
+        monkeypatch.setattr("memory_service.serving.paging.MAX_ROWS", 2)
         for name in ("c", "a", "b", "e", "d"):
             memory.create_video(VideoKey("many", name), SPEC)
         memory.append(KEY, block(0))

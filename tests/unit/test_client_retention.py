@@ -4,7 +4,7 @@ import random
 
 from samples import KEY
 
-from memory_service.retention import Retention
+from memory_service.remote.retention import Retention
 from memory_service.types import VideoKey, VideoState
 from memory_service.v1 import memory_pb2 as pb
 

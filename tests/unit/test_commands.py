@@ -22,8 +22,8 @@ from memory_service.client import MemoryClient
 from memory_service.config import ServiceConfig
 from memory_service.engine import MemoryEngine
 from memory_service.server import Server
-from memory_service.status import CODES
 from memory_service.types import PoolSpec, Query, VideoKey
+from memory_service.wire.status import CODES
 
 Printed = pytest.CaptureFixture[str]
 

@@ -10,7 +10,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 import memory_service.errors
 from memory_service.errors import Internal, OutOfOrder, Overloaded, ServiceError, TooLarge, Unavailable
-from memory_service.status import CODES, DOMAIN, from_rpc_error, reason, to_status
+from memory_service.wire.status import CODES, DOMAIN, from_rpc_error, reason, to_status
 
 
 class Failed(grpc.RpcError, grpc.Call):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from memory_service.errors import Unavailable
-from memory_service.expiry import Expiry
+from memory_service.pooling.expiry import Expiry
 from memory_service.types import VideoKey
 
 

@@ -8,10 +8,10 @@ from google.protobuf.message import DecodeError
 
 from memory_service.crc32c import crc32c
 from memory_service.errors import DataLoss
-from memory_service.frame_messages import AdvanceAnswer, FetchAnswer, advance_response, fetch_response
-from memory_service.stored_frame import Payload, StoredFrame
+from memory_service.histories.stored_frame import Payload, StoredFrame
 from memory_service.types import Appended, Buffer, Handle, Hit, ReelExtent, VideoKey, VideoState
 from memory_service.v1 import memory_pb2 as pb
+from memory_service.wire.frame_messages import AdvanceAnswer, FetchAnswer, advance_response, fetch_response
 
 KEY = VideoKey("pool", "video")
 APPENDED = Appended(VideoState(7, 12, 9), duplicate=True)

@@ -5,8 +5,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory_service.framing import nested, split, varint
 from memory_service.v1 import memory_pb2 as pb
+from memory_service.wire.framing import nested, split, varint
 
 PARTS = frozenset([3])
 

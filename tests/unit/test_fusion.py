@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from memory_service.fusion import fused
+from memory_service.search.fusion import fused
 
 ONE = np.array([0.1, -0.7, 1.0], np.float32)
 TWO = np.array([0.9, 0.3, -1.0], np.float32)

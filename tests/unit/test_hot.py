@@ -1,6 +1,6 @@
 """Which video is closed next: the oldest of the pool that has most, and none below its share."""
 
-from memory_service.hot import HotSet
+from memory_service.pooling.hot import HotSet
 from memory_service.types import VideoKey
 
 

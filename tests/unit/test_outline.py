@@ -9,11 +9,11 @@ from samples import KEY, SPEC, block, state
 
 from memory_service.engine import MemoryEngine
 from memory_service.errors import InvalidArgument
-from memory_service.frames import Frames
-from memory_service.outline import Outline
+from memory_service.histories.frames import Frames
+from memory_service.histories.outline import Outline
+from memory_service.histories.stored_frame import Pages
 from memory_service.records import pack_truncation, unpack_block
 from memory_service.reel import Kind, Prefix, Record
-from memory_service.stored_frame import Pages
 from memory_service.types import Span, VideoKey
 
 VIDEO = Record(

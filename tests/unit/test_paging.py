@@ -7,7 +7,7 @@ import pytest
 from samples import KEY
 
 from memory_service.errors import InvalidArgument
-from memory_service.paging import LogPlace, check_place, fill, log_rows, rows_wanted
+from memory_service.serving.paging import LogPlace, check_place, fill, log_rows, rows_wanted
 from memory_service.types import Retrieval, Span
 
 ONE = Retrieval(KEY, 1, 9, None, Span(0, 9), 1, "top-k", (3,), (0.5,), 10, 0)

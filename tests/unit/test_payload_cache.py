@@ -5,9 +5,9 @@ import threading
 
 from samples import KEY, embeddings, latents
 
-from memory_service import bulk
 from memory_service.remote.payloads import PayloadCache
 from memory_service.types import Frame, Handle, Span, VideoKey
+from memory_service.wire import bulk
 
 OTHER = VideoKey("pool", "other")
 

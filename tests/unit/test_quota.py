@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memory_service.errors import DataLoss, Exhausted
-from memory_service.quota import MARK_BYTES, Account, Booked, Ledger
+from memory_service.pooling.quota import MARK_BYTES, Account, Booked, Ledger
 from memory_service.types import PoolSpec
 
 

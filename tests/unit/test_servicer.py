@@ -8,12 +8,13 @@ import grpc
 import pytest
 from samples import DIM, KEY, SPEC, embeddings
 
-from memory_service import bulk, wire
+from memory_service import wire
 from memory_service.engine import MemoryEngine
 from memory_service.limits import Limits
 from memory_service.servicer import Servicer
 from memory_service.types import Block, Query, Span
 from memory_service.v1 import memory_pb2 as pb
+from memory_service.wire import bulk
 
 LATENT_BYTES = 7_000
 MAX_MESSAGE_BYTES = 64 << 10

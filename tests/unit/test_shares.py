@@ -3,8 +3,8 @@
 import pytest
 
 from memory_service.errors import Exhausted
-from memory_service.quota import Ledger
-from memory_service.shares import SharedReel, Shares
+from memory_service.pooling.quota import Ledger
+from memory_service.pooling.shares import SharedReel, Shares
 from memory_service.types import PoolSpec, VideoKey
 
 PARENT_INODE = 7

@@ -7,7 +7,7 @@ import pytest
 
 from memory_service.cancellation import Cancellation
 from memory_service.errors import Cancelled, DeadlineExceeded, Overloaded
-from memory_service.turns import Turns
+from memory_service.serving.turns import Turns
 
 SOON_S = 5.0
 

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from memory_service.boundary.validate import check_block, check_spec
+from memory_service.boundary.validate_search import check_queries, check_scope
 from memory_service.errors import InvalidArgument, TooLarge
 from memory_service.limits import Limits
 from memory_service.types import (
@@ -20,8 +22,6 @@ from memory_service.types import (
     VideoKey,
     VideoSpec,
 )
-from memory_service.validate import check_block, check_spec
-from memory_service.validate_search import check_queries, check_scope
 
 SPEC = VideoSpec(4, "float16", (2,), "encoder", named_dims={"text": 3, "pose": 2})
 LIMITS = Limits(

@@ -7,7 +7,7 @@ import pytest
 from samples import ALL, KEY, SPEC, block
 
 from memory_service.engine import MemoryEngine
-from memory_service.findings import Class
+from memory_service.store.findings import Class
 from memory_service.store.scan import open_regular
 from memory_service.types import Query, VideoKey
 from memory_service.verify import verify

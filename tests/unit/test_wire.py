@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import KEY, SPEC, block, embeddings, latents
 
-from memory_service import bulk, wire
+from memory_service import wire
 from memory_service.errors import DataLoss, InvalidArgument, TooLarge
 from memory_service.types import (
     Block,
@@ -37,6 +37,7 @@ from memory_service.types import (
     VideoState,
 )
 from memory_service.v1 import memory_pb2 as pb
+from memory_service.wire import bulk
 
 int64s = st.integers(0, (1 << 63) - 1)
 int32s = st.integers(0, (1 << 31) - 1)

@@ -1,0 +1,1 @@
+"""What a request can have wrong, found before anything is changed."""

@@ -1,0 +1,1 @@
+"""Searching videos: what is asked, who may be chosen, and what is written down about it."""

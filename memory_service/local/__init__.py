@@ -10,3 +10,6 @@ checksum of what it reads. Bytes before the end of a reel never change and are n
 Both need the same host, the same user and the server's consent (`--local-path`): who can open the reels can
 read every pool. A client that cannot open the files goes on with messages.
 """
+
+PROOF_BYTES = 64
+"""A staging file starts with so many random bytes; payloads come after them."""

@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memory_service.errors import InvalidArgument, Overloaded, Unavailable
+from memory_service.local import PROOF_BYTES
 
 _log = logging.getLogger(__name__)
-
-PROOF_BYTES = 64
-"""A staging file starts with so many random bytes; payloads come after them."""
 
 SHARED_MEMORY = Path("/dev/shm")
 """Where Linux keeps files in memory: staged payloads are read once and need no disk."""

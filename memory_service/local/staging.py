@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from memory_service.local.sessions import PROOF_BYTES
+from memory_service.local import PROOF_BYTES
 from memory_service.types import Buffer
 
 _ALIGN = 64

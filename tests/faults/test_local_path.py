@@ -16,7 +16,7 @@ from serving import ServerProcess
 from memory_service import wire
 from memory_service.client import MemoryClient
 from memory_service.errors import DataLoss, NotFound
-from memory_service.local.sessions import PROOF_BYTES
+from memory_service.local import PROOF_BYTES
 from memory_service.types import Block, Handle, Query, Span, VideoKey
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.v1.memory_pb2_grpc import MemoryServiceStub

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from memory_service.errors import InvalidArgument, Overloaded
+from memory_service.local import PROOF_BYTES
 from memory_service.local import sessions as sessions_module
 from memory_service.local.reels import MappedReels
-from memory_service.local import PROOF_BYTES
 from memory_service.local.sessions import LocalSessions, Session
 from memory_service.local.staging import Staging
 from memory_service.types import ReelExtent

@@ -8,8 +8,8 @@ from pathlib import Path
 from memory_service.growing_map import GrowingMap
 from memory_service.types import ReelExtent
 
-_MAX_MAPS = 256
-"""Reels that stay mapped; each holds a file descriptor's worth of kernel memory and no more."""
+_MAX_MAPS = 48
+"""Reels that stay mapped. Each takes up to ten file descriptors, of which a process has a thousand or so."""
 
 
 class MappedReels:
@@ -28,6 +28,8 @@ class MappedReels:
         """
         key = extent.path, extent.inode
         with self._lock:
+            if self._root < 0:
+                raise FileNotFoundError("the directory is closed")
             data = self._maps.setdefault(key, GrowingMap())
             self._maps.move_to_end(key)
             while len(self._maps) > _MAX_MAPS:
@@ -44,7 +46,9 @@ class MappedReels:
         """Forget all maps; views that are in use stay valid."""
         with self._lock:
             self._maps.clear()
-        os.close(self._root)
+            if self._root >= 0:
+                os.close(self._root)
+                self._root = -1
 
     def _grow(self, data: GrowingMap, extent: ReelExtent) -> None:
         pool, _, name = extent.path.partition("/")

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from memory_service.errors import InvalidArgument, Overloaded, Unavailable
+from memory_service.errors import Exhausted, InvalidArgument, Overloaded, Unavailable
 from memory_service.local import PROOF_BYTES
 
 _log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class LocalSessions:
     """Staging files in a directory of this server's own. Safe for threads.
 
     A client holds a shared lock on its file. When nobody holds it any more, however the client ended, the
-    file goes and the session is over.
+    session is over and its file goes: that is looked for whenever another session is opened.
     """
 
     def __init__(self, data_dir: Path, *, max_sessions: int = 64, max_staging_bytes: int = 64 << 20) -> None:
@@ -70,7 +70,10 @@ class LocalSessions:
             ) from exc
 
     def open(self, num_bytes: int) -> Session:
-        """A new session with a staging file of about `num_bytes`. Raises InvalidArgument, Overloaded."""
+        """A new session with a staging file of about `num_bytes`, all of it there to be written to.
+
+        Raises InvalidArgument, Overloaded, Exhausted where there is no memory for it.
+        """
         if num_bytes < 0:
             raise InvalidArgument(
                 f"staging_bytes is {num_bytes}", field="staging_bytes", expected="a size in bytes"
@@ -90,10 +93,7 @@ class LocalSessions:
                     expected=f"at most {self._max_sessions}",
                     details={"retry_after_ms": str(int(1e3 * _GRACE_S))},
                 )
-            fd = os.open(session.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            os.ftruncate(fd, size)
-            os.pwrite(fd, session.proof, 0)
-            self._open[session.name] = _Open(session, fd, time.monotonic())
+            self._open[session.name] = _Open(session, _staging_file(session), time.monotonic())
         return session
 
     def read(self, session: str, extents: Sequence[tuple[int, int, str]]) -> list[memoryview]:
@@ -150,7 +150,14 @@ class LocalSessions:
                     field=field,
                     expected=f"inside [{PROOF_BYTES}, {size})",
                 )
-        whole = self._buffer(sum(length for _, length, _ in extents))
+        total = sum(length for _, length, _ in extents)
+        if total > size - PROOF_BYTES:  # places may overlap, and must not ask for any amount of memory
+            raise InvalidArgument(
+                f"{total} bytes are named of a smaller staging file",
+                field="block.parts",
+                expected=f"at most {size - PROOF_BYTES}",
+            )
+        whole = self._buffer(total)
         pieces, start = [], 0
         for offset, length, field in extents:
             piece = whole[start : start + length]
@@ -175,6 +182,23 @@ class LocalSessions:
         with suppress(OSError):
             opened.session.path.unlink()
         _log.info("local session ended session=%s open=%d", name[:8], len(self._open))
+
+
+def _staging_file(session: Session) -> int:
+    """A descriptor of the new file, none of it sparse: a client that writes to a map of it must not fail."""
+    fd = os.open(session.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, session.num_bytes)
+        os.pwrite(fd, session.proof, 0)
+    except OSError as exc:
+        os.close(fd)
+        session.path.unlink()
+        raise Exhausted(
+            f"no staging file of {session.num_bytes} bytes: {exc.strerror}",
+            field="staging_bytes",
+            expected=f"more room in {session.path.parent.parent}, or messages",
+        ) from exc
+    return fd
 
 
 def _is_free(fd: int) -> bool:

@@ -1,12 +1,19 @@
 """Whether payloads go through files: asked of the server once, and again when it ends a session."""
 
+import logging
 import threading
 import time
+from math import inf
 
-from memory_service.errors import DeadlineExceeded, Overloaded, PermissionDenied
+from memory_service.errors import DeadlineExceeded, Exhausted, Overloaded, PermissionDenied
 from memory_service.remote.connection import Connection
 from memory_service.remote.local_path import LocalPath
 from memory_service.v1 import memory_pb2 as pb
+
+_log = logging.getLogger(__name__)
+
+_ASK_AGAIN_S = 30.0
+"""Until a server that had no room for a session is asked once more, seconds."""
 
 _NEVER_COMMITS = "none"
 """The durability of a server that makes nothing durable before it is asked to."""
@@ -26,19 +33,21 @@ class LocalOffer:
         self._connection = connection
         self._wanted = wanted and connection.stays_here
         self._asked = not self._wanted
+        self._ask_again_at = inf
         self._path: LocalPath | None = None
         self.becomes_durable = True
         self._lock = threading.Lock()
 
     def path(self) -> LocalPath | None:
         """The path, or None where payloads go through messages. Raises what asking the server raises."""
-        if self._asked:
+        if self._asked and time.monotonic() < self._ask_again_at:
             return self._path
         began, timeout_s = time.monotonic(), self._connection.timeout_s
         if not self._lock.acquire(timeout=timeout_s):
             raise DeadlineExceeded(f"the server did not say within {timeout_s} s how payloads may go")
         try:
-            if not self._asked:
+            if not self._asked or time.monotonic() >= self._ask_again_at:
+                self._ask_again_at = inf
                 self._path = self._open(began + timeout_s)
                 self._asked = True
             return self._path
@@ -56,6 +65,7 @@ class LocalOffer:
         """Give the path up; idempotent."""
         with self._lock:
             self._asked, path, self._path = True, self._path, None
+            self._ask_again_at = inf
             if path is not None:
                 path.close()
 
@@ -71,5 +81,8 @@ class LocalOffer:
             request = pb.OpenLocalRequest(staging_bytes=STAGING_BYTES)
             left_s = max(0.0, deadline - time.monotonic())
             return LocalPath.opened(self._connection.call(stub.OpenLocal, request, within_s=left_s))
-        except (PermissionDenied, Overloaded):
+        except (PermissionDenied, Overloaded, Exhausted) as exc:
+            _log.warning("payloads go by message reason=%s", exc)
+            if not isinstance(exc, PermissionDenied):
+                self._ask_again_at = time.monotonic() + _ASK_AGAIN_S
             return None

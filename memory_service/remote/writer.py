@@ -14,6 +14,9 @@ from memory_service.types import Block, VideoKey, VideoState
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.wire import bulk
 
+_MOST_AWAITED = 64
+"""Videos of which it is not known whether all is durable; beyond so many the oldest is asked for."""
+
 _COMMIT_POLL_S = 0.02
 """Pause between questions whether a group commit has passed, seconds."""
 
@@ -54,7 +57,9 @@ class Writer:
         """Let go of all videos of a pool."""
         for key in self._retention.videos():
             if key.pool == pool:
-                self._retention.forget(key)
+                self.forget(key)
+        for key in [key for key in self._awaited if key.pool == pool]:
+            self.forget(key)
 
     def write(self, key: VideoKey, block: Block, request: Any, method: Callable[..., Any]) -> Any:
         """Answer to an AppendRequest or AdvanceRequest, whose `block` and `sync` are filled in here."""
@@ -90,6 +95,8 @@ class Writer:
                     state = wire.state_from_proto(response.state)
                     self._awaited[key] = state
                     self.observe(key, state)
+                    if len(self._awaited) > _MOST_AWAITED:
+                        self._length(next(iter(self._awaited)))  # long committed: asking takes it off
                     return response
         request.block.Clear()
         request.local_session = ""
@@ -162,8 +169,8 @@ class Writer:
         while self._awaited:
             for key in list(self._awaited):
                 self._length(key)
-            if self._awaited and time.monotonic() > deadline:
-                raise DeadlineExceeded("the server has not made everything durable in time")
+                if self._awaited and time.monotonic() > deadline:
+                    raise DeadlineExceeded("the server has not made everything durable in time")
             if self._awaited:
                 time.sleep(_COMMIT_POLL_S)
 

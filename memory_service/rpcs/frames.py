@@ -52,6 +52,7 @@ class FrameRpcs(Rpcs):
 
     def Advance(self, request: pb.AdvanceRequest, context: grpc.ServicerContext) -> bytes:
         wire.require(request, "key", "block", "query")
+        local = self._is_local(request.local_session)
         key, block = wire.key_from_proto(request.key), self._block(request)
         appended, hits, stored = self._memory.advance_stored(
             key,
@@ -61,7 +62,6 @@ class FrameRpcs(Rpcs):
             epoch=_epoch(request),
             sync=request.sync,
         )
-        local = self._is_local(request.local_session)
         for frame in stored:
             _verify(frame, "query", local=local)
         return advance_response(appended, hits, stored, self._budget_bytes, local=local)

@@ -48,11 +48,12 @@ def payloads_of(block: Block) -> list[Buffer]:
                 expected=f"{len(block.embeddings)}",
             )
         for j, data in enumerate(part):
-            if not isinstance(data, bytes | bytearray | memoryview):  # bytes() makes zeros of an integer
+            # bytes() makes zeros of an integer
+            if not isinstance(data, bytes | bytearray | memoryview) or not memoryview(data).c_contiguous:
                 raise InvalidArgument(
                     f"a payload is {type(data).__name__}",
                     field=f"{field}.payloads[{j}]",
-                    expected="a buffer of bytes",
+                    expected="a contiguous buffer of bytes",
                 )
         payloads += part
     return payloads

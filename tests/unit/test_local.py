@@ -1,5 +1,6 @@
 """Files of the local path: both ends in one process, and what either end can do wrong."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from memory_service.errors import InvalidArgument, Overloaded
+from memory_service.errors import Exhausted, InvalidArgument, Overloaded
 from memory_service.local import PROOF_BYTES
 from memory_service.local import sessions as sessions_module
 from memory_service.local.reels import MappedReels
@@ -181,3 +182,38 @@ class TestReels:
         (tmp_path / "pool" / "link.reel").symlink_to(reel)
         with pytest.raises(OSError):  # noqa: PT011
             MappedReels(tmp_path).view(self.extent(reel, 0, 1, "pool/link.reel"))
+
+
+def test_places_that_overlap_cannot_ask_for_more_than_there_is(sessions: LocalSessions) -> None:
+    session = sessions.open(1 << 20)
+    places = [(PROOF_BYTES, 1 << 20, f"block.parts[0].local[{i}]") for i in range(40)]
+    with pytest.raises(InvalidArgument) as caught:
+        sessions.read(session.name, places)
+    assert caught.value.field == "block.parts"
+
+
+def test_a_staging_file_has_its_memory_from_the_start(sessions: LocalSessions) -> None:
+    session = sessions.open(1 << 20)
+    assert session.path.stat().st_blocks * 512 >= session.num_bytes
+
+
+def test_no_memory_is_said_and_leaves_no_file(
+    sessions: LocalSessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    kept = sessions.open(0)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(Exhausted):
+        sessions.open(0)
+    assert list(kept.path.parent.iterdir()) == [kept.path]
+    assert sessions.num_sessions == 1
+
+
+def test_closed_reels_are_not_read(tmp_path: Path) -> None:
+    reels = MappedReels(tmp_path)
+    reels.close()
+    with pytest.raises(FileNotFoundError):
+        reels.view(ReelExtent("pool/video.reel", 1, 0, 1))
+    reels.close()

@@ -4,6 +4,7 @@ import ipaddress
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from threading import TIMEOUT_MAX
 
 from memory_service.durability import Durability, durability_level
 from memory_service.errors import InvalidArgument
@@ -25,6 +26,8 @@ _COUNTS = (
 )
 
 _LIMITS = ("max_index_bytes", "max_bytes", "max_videos", "pool_max_bytes", "pool_max_videos", "pool_ttl_s")
+
+_SECONDS = ("commit_interval_s", "pool_ttl_s", "idle_s", "stream_idle_s", "drain_s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +150,10 @@ class ServiceConfig:
             _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in _LIMITS:
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 (no limit) or more")
+        for name in _SECONDS:  # neither inf nor nan can be waited for
+            _check(
+                getattr(self, name) <= TIMEOUT_MAX, name, getattr(self, name), f"{TIMEOUT_MAX:.0f} s or less"
+            )
         _check(self.max_waiting >= 0, "max_waiting", self.max_waiting, "0 or more")
         _check(
             self.max_inflight_bytes >= 2 * self.max_message_bytes,

@@ -1,5 +1,6 @@
 """What a server refuses to be configured with."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from memory_service.config import ServiceConfig, is_loopback
 from memory_service.errors import InvalidArgument
 
 DATA = Path("data")
+SECONDS = ("commit_interval_s", "pool_ttl_s", "idle_s", "stream_idle_s", "drain_s")
 
 
 @pytest.mark.parametrize(
@@ -111,6 +113,7 @@ def test_addresses_that_are_none(address: str) -> None:
         ("max_metadata_bytes", 0),
         ("commit_interval_s", 0.0),
         ("drain_s", -1.0),
+        *((name, value) for name in SECONDS for value in (math.inf, math.nan, 1e300)),
     ],
 )
 def test_numbers_out_of_range(field: str, value: Any) -> None:

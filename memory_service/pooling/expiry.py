@@ -14,7 +14,8 @@ _log = logging.getLogger(__name__)
 
 _TICK_S = 0.25
 _LONGEST_TICK_S = 2.0
-"""A longer gap is time in which the process stood still and served no heartbeat: it does not count."""
+"""A longer gap between two looks at the clock is time in which the process stood still and served no
+heartbeat: it does not count. A single drop that takes longer looks the same; videos then live longer."""
 
 
 @dataclass(slots=True)
@@ -94,7 +95,8 @@ class Expiry:
     def sweep(self) -> None:
         """Drop what is due. The thread does so by itself; one sweep at a time."""
         with self._sweeping:
-            self._tick()
+            with self._lock:
+                self._now()
             for name in list(self._pools):
                 for key in self._due(name):
                     if self._closing.is_set():
@@ -117,15 +119,14 @@ class Expiry:
                 _log.exception("sweep failed, trying again")
 
     def _now(self) -> float:
-        return self._clock() - self._stood_still_s
-
-    def _tick(self) -> None:
+        """The time by which videos live, under the lock: every look at the clock may find a standstill."""
         now = self._clock()
         gap = now - self._last_tick
         self._last_tick = now
         if gap > _LONGEST_TICK_S:
             self._stood_still_s += gap - _TICK_S
             _log.warning("stood still s=%.1f: nothing expires for it", gap)
+        return now - self._stood_still_s
 
     def _due(self, name: str) -> Iterator[VideoKey]:
         """The videos of a pool that are due now."""

@@ -113,6 +113,46 @@ def test_a_stretch_in_which_the_process_stood_still_does_not_count(caplog: pytes
     assert world.names_there == []
 
 
+def test_a_standstill_within_a_sweep_does_not_count() -> None:
+    """It falls after the first drop: what the sweep looks at next has lost no time."""
+    world = World("a", "b", "c")
+    drop = world.expire
+
+    def stopped(which: VideoKey, due: Callable[[], bool]) -> bool:
+        dropped = drop(which, due)
+        world.now += 3600
+        return dropped
+
+    world.expiry = Expiry(world.names, stopped, clock=lambda: world.now)
+    world.expiry.allow("pool", 10_000)
+    world.expiry.touch(key("a"))
+    world.passes(5)
+    for name in ("b", "c"):
+        world.expiry.touch(key(name))
+    world.passes(5)
+    assert world.names_there == ["b", "c"]
+    world.passes(4)
+    assert world.names_there == ["b", "c"]
+
+
+def test_a_long_sweep_is_no_standstill(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(*map(str, range(20)))
+    drop = world.expire
+
+    def slow(which: VideoKey, due: Callable[[], bool]) -> bool:
+        world.now += 0.5
+        return drop(which, due)
+
+    world.expiry = Expiry(world.names, slow, clock=lambda: world.now)
+    world.expiry.allow("pool", 5_000)
+    world.expiry.touch(key("late"))
+    world.there.add(key("late"))
+    world.passes(5)
+    world.passes(1)
+    assert world.names_there == []
+    assert "stood still" not in caplog.text
+
+
 def test_a_new_time_to_live_holds_from_now_on() -> None:
     world = World("a")
     world.passes(500)

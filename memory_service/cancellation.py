@@ -48,6 +48,13 @@ class Cancellation:
         for wake in wakers:
             wake()
 
+    def forget(self) -> None:
+        """The call is over, and nothing of it is kept through this, which its context keeps.
+
+        A call that its own context refers to would live on, with its messages, until garbage is collected.
+        """
+        self._active = _gone
+
     @contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
         """Inside the `with`, `wake` is called when the call should stop; by another thread, so be quick."""
@@ -74,6 +81,10 @@ class Cancellation:
             yield
         finally:
             _current.reset(token)
+
+
+def _gone() -> bool:
+    return False
 
 
 _current: ContextVar[Cancellation | None] = ContextVar("cancellation", default=None)

@@ -12,7 +12,7 @@ from memory_service.cancellation import Cancellation
 from memory_service.errors import Cancelled, InvalidArgument, ServiceError
 from memory_service.security.access import authorize, subject
 from memory_service.security.tokens import Token
-from memory_service.serving.admission import InflightBytes, Receivers
+from memory_service.serving.admission import InflightBytes, Receivers, host_of
 from memory_service.serving.request_log import log_request
 from memory_service.serving.turns import Turns
 from memory_service.wire.status import to_status
@@ -113,7 +113,7 @@ class Call:
     def receive(self, messages: Iterator[bytes]) -> bytes:
         """The caller's first message. Raises what ended the call, InvalidArgument, Overloaded."""
         self._common.inflight.check()
-        caller = self.peer if self.token is None else self.token.id
+        caller = host_of(self.peer) if self.token is None else self.token.id
         self._common.receivers.enter(caller)
         self._idle_until = time.monotonic() + self._common.idle_s
         try:
@@ -207,6 +207,7 @@ class Call:
         )
         if self._common.observer is not None:
             self._common.observer.finished(self.method, status, seconds, self._bytes_in, self._bytes_out)
+        self.cancellation.forget()
         with self._lock:
             self._finished = True
             self._close(error)

@@ -90,4 +90,4 @@ def without_privileges() -> list[str]:
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         pytest.skip("root is above permissions, and there is no setpriv to change that")
-    return [setpriv, "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all"]
+    return [setpriv, "--bounding-set", "-dac_override,-dac_read_search,-chown", "--inh-caps", "-all"]

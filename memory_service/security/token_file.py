@@ -57,7 +57,8 @@ def read_tokens(path: Path) -> Tokens:
 def list_tokens(path: Path) -> Sequence[Token]:
     """The entries of a file in its order. Raises like `read_tokens`."""
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC), "rb") as file:
+        # Without O_NONBLOCK a pipe in its place would be waited for.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             check_private(os.fstat(file.fileno()), path, "tokens_file")
             data = file.read(_MAX_BYTES + 1)
     except OSError as exc:
@@ -128,8 +129,9 @@ def check_private(found: os.stat_result, path: Path, field: str) -> None:
 def _changing(path: Path) -> Iterator[list[Token]]:
     """The entries, to be changed; written in one step when the `with` ends without an error."""
     try:
+        path = path.resolve()  # whichever links lead to the file, all who change it lock the same directory
         lock = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as exc:
+    except (OSError, RuntimeError) as exc:  # RuntimeError: links that lead to themselves
         raise Unavailable(f"{path.parent} cannot be used: {exc}", field="tokens_file") from exc
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -144,19 +146,18 @@ def _changing(path: Path) -> Iterator[list[Token]]:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    target = path.resolve()
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
-            if target.exists():
-                there = target.stat()
+            if path.exists():
+                there = path.stat()
                 os.fchown(file.fileno(), there.st_uid, there.st_gid)
                 os.fchmod(file.fileno(), stat.S_IMODE(there.st_mode))
             json.dump(content, file, indent=2)
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(target)
+        aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
 

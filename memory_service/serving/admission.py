@@ -168,6 +168,15 @@ class Receivers:
                 del self._counts[caller]
 
 
+def host_of(peer: str) -> str:
+    """Who a caller without a token is: the host of its connections as gRPC names them, whatever their ports.
+
+    All that come by a UNIX socket are one caller, as each could call its own end what it likes.
+    """
+    kind, _, _ = peer.partition(":")
+    return peer.rpartition(":")[0] if kind in {"ipv4", "ipv6"} else kind
+
+
 def overloaded(message: str, *, expected: str, retry_after_ms: int) -> Overloaded:
     """Too much at once; the caller may try again after the time given."""
     return Overloaded(message, expected=expected, details={"retry_after_ms": str(retry_after_ms)})

@@ -45,7 +45,14 @@ def _bind_unix(server: grpc.Server, address: str, group: str | None) -> str:
     finally:
         os.umask(before)
     if gid is not None:
-        os.chown(path, -1, gid)
+        try:
+            os.chown(path, -1, gid)
+        except PermissionError as exc:
+            raise InvalidArgument(
+                f"the socket cannot be given to group {group!r}",
+                field="socket_group",
+                expected="a group that the user of the service is in",
+            ) from exc
         path.chmod(_WITH_GROUP)
     return address
 

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from memory_service.wire import bulk
 IDLE_S = 1.0
 SOON_S = 15.0
 GET = pb.GetVideoRequest(key=wire.key_to_proto(KEY))
+ALONE = [("grpc.use_local_subchannel_pool", 1)]
+"""A connection of its own."""
 WIDE = VideoKey("pool", "wide")
 WIDE_SPEC = VideoSpec(8, "float32", (1 << 18,), "tests/sha256:00")
 """Frames of a megabyte."""
@@ -79,19 +82,59 @@ def silence(go_on: threading.Event) -> Iterator[Any]:
     yield from ()
 
 
+def copy(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+    for end in (source, target):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def from_another_host(address: str) -> Iterator[str]:
+    """An address whose one connection comes to `address` from 127.0.0.2."""
+    host, _, port = address.rpartition(":")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def relay() -> None:
+            near, _ = listening.accept()
+            far = socket.create_connection((host, int(port)), source_address=("127.0.0.2", 0))
+            with near, far:
+                back = threading.Thread(target=copy, args=(far, near))
+                back.start()
+                copy(near, far)
+                back.join()
+
+        relaying = threading.Thread(target=relay)
+        relaying.start()
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+        relaying.join()
+
+
 @pytest.mark.parametrize("method", ["GetVideo", "Append", "Advance"])
 def test_a_call_without_its_request(
     server: Server, channel: grpc.Channel, method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """However many connections a host has, without tokens it is one caller."""
     go_on = threading.Event()
     path = f"/memory_service.v1.MemoryService/{method}"
-    mute = channel.stream_unary(path, request_serializer=bytes, response_deserializer=bytes)
-    pending = [mute.future(silence(go_on)) for _ in range(20)]
-    until(lambda: server.load.lanes["calls"].running == 5)  # three quarters of the threads
-    with grpc.insecure_channel(server.address, options=[("grpc.use_local_subchannel_pool", 1)]) as other:
-        began = time.monotonic()
-        assert error_of(other, "GetVideo", GET) is None
-        assert time.monotonic() - began < IDLE_S
+    with grpc.insecure_channel(server.address, options=ALONE) as second:
+        mute = [
+            each.stream_unary(path, request_serializer=bytes, response_deserializer=bytes)
+            for each in (channel, second)
+        ]
+        pending = [mute[i % 2].future(silence(go_on)) for i in range(20)]
+        until(lambda: sum(one.done() for one in pending) == 15)
+        assert server.load.lanes["calls"].running == 5  # three quarters of the threads
+        with (
+            from_another_host(server.address) as address,
+            grpc.insecure_channel(address, options=ALONE) as other,
+        ):
+            began = time.monotonic()
+            assert error_of(other, "GetVideo", GET) is None
+            assert time.monotonic() - began < IDLE_S
+        assert until(lambda: all(one.done() for one in pending)) < 5 * IDLE_S
     assert until(lambda: server.load.lanes["calls"].running == 0) < 5 * IDLE_S
     codes = [one.code() for one in pending]
     assert codes.count(grpc.StatusCode.CANCELLED) == 5

@@ -4,6 +4,7 @@ import grp
 import os
 import socket
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import grpc
 import pytest
 from callers import error_of
 from samples import KEY, SPEC
-from serving import ServerProcess
+from serving import ServerProcess, command, without_privileges
 
+from memory_service.cli.exit_codes import EXIT_CODES
 from memory_service.client import MemoryClient
 from memory_service.config import ServiceConfig
 from memory_service.errors import Busy, InvalidArgument, PermissionDenied, Unauthenticated
@@ -67,6 +69,16 @@ def test_a_group_that_is_none(tmp_path: Path, serve: Any) -> None:
     assert caught.value.field == "socket_group"
     with pytest.raises(InvalidArgument):
         ServiceConfig(data_dir=tmp_path, address="127.0.0.1:0", socket_group="root")
+
+
+def test_a_group_that_the_user_is_not_in(tmp_path: Path) -> None:
+    mine = {os.getegid(), *os.getgroups()}
+    group = next(group.gr_name for group in grp.getgrall() if group.gr_gid not in mine)
+    serving = command(tmp_path / "data", f"unix:{tmp_path}/socket", "--socket-group", group)
+    ended = subprocess.run([*without_privileges(), *serving], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == EXIT_CODES[InvalidArgument]
+    assert f"the socket cannot be given to group '{group}'" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(

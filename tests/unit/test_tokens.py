@@ -1,5 +1,6 @@
 """Tokens and their file: what is let in, what is refused, what is kept of a secret."""
 
+import fcntl
 import json
 import os
 import re
@@ -217,3 +218,35 @@ def test_a_file_behind_a_link_is_changed_where_it_lies(file: Path, tmp_path: Pat
     create_token(file, "b", READ)
     assert file.is_symlink()
     assert len(list_tokens(folder / "tokens.json")) == 2
+
+
+def test_who_comes_by_a_link_waits_for_who_does_not(file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "real"
+    folder.mkdir()
+    file.symlink_to(folder / "tokens.json")
+    maker = threading.Thread(target=create_token, args=(file, "a", READ))
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        maker.start()
+        maker.join(0.3)
+        assert maker.is_alive()
+        assert not list(folder.iterdir())
+    finally:
+        os.close(lock)
+    maker.join()
+    assert [token.id for token in list_tokens(file)] == ["a"]
+
+
+def test_links_in_a_circle_are_unavailable(file: Path) -> None:
+    file.symlink_to(file)
+    with pytest.raises(Unavailable) as caught:
+        create_token(file, "a", READ)
+    assert caught.value.field == "tokens_file"
+    assert file.is_symlink()
+
+
+def test_a_pipe_is_refused_and_not_waited_for(file: Path) -> None:
+    os.mkfifo(file, 0o600)
+    with pytest.raises(InvalidArgument, match="no regular file"):
+        read_tokens(file)

@@ -79,10 +79,13 @@ class Videos:
         num_bytes: int,
         make: Callable[[], None],
         shared: Sequence[SharedReel] = (),
+        *,
+        booked_bytes: int = 0,
     ) -> tuple[VideoInfo, bool]:
         """The video that is there under `key`, or else the one whose files `make` brings into being.
 
-        `num_bytes` is what its own reel will hold, `shared` the reels of others, `kind` the event. A pool
+        `num_bytes` is what its own reel will hold, `booked_bytes` how many of them the caller has booked:
+        they are the video's once `make` has returned. `shared` are the reels of others, `kind` is the event. A pool
         that is not there is made. Returns the video and whether it is new. Raises Exhausted and what `make`
         raises: there is no video then.
         """
@@ -92,7 +95,7 @@ class Videos:
             except NotFound:
                 self._shares.link(key, shared)
                 try:
-                    with self._ledger.booked(key.pool, num_bytes, 1):
+                    with self._ledger.booked(key.pool, num_bytes - booked_bytes, 1):
                         make()
                 except BaseException:
                     self._shares.unlink(key)

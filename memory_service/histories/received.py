@@ -14,8 +14,8 @@ from memory_service.histories.frames import Frames
 from memory_service.histories.outline import Outline
 from memory_service.histories.rewriting import block_again
 from memory_service.limits import Limits
-from memory_service.records import unpack_block, unpack_retrieval
-from memory_service.reel import Kind, Record
+from memory_service.records import StoredBlock, unpack_block, unpack_retrieval
+from memory_service.reel import Kind, Record, aligned
 from memory_service.store.scan import FileSource, Scan, scan
 from memory_service.types import Block, Retrieval, VideoKey, VideoSpec
 
@@ -114,7 +114,9 @@ class Received:
             _require(kind not in (Kind.VIDEO, Kind.FORK), record, "an export, which shares nothing")
             if kind == Kind.BLOCK:
                 _require(header["start"] == outline.length and header["n"] > 0, record, "blocks in order")
-                self._frames.add(unpack_block(record), self, outline.epoch)
+                stored = unpack_block(record)
+                _require(_fits(stored, record), record, "pieces of the record's own body, each used once")
+                self._frames.add(stored, self, outline.epoch)
             elif kind == Kind.TRUNCATE:
                 _require(0 <= header["length"] <= outline.length, record, "a length up to the video's")
                 self._frames.truncate(header["length"], self, record.end)
@@ -130,6 +132,22 @@ def _require(holds: bool, record: Record, expected: str) -> None:
             field=_FIELD,
             expected=expected,
         )
+
+
+def _fits(stored: StoredBlock, record: Record) -> bool:
+    """Whether a block's pieces lie in the body of its record, and take together no more than it.
+
+    Otherwise a reel could name the same bytes over and over, and be many times larger when it is rewritten.
+    """
+    frames = range(stored.span.start, stored.span.stop)
+    pieces = [
+        (rows.offset, len(frames) * rows.row_bytes) for rows in (stored.embeddings, *stored.named.values())
+    ]
+    pieces += [stored.payload(part, frame)[:2] for part in stored.parts for frame in frames]
+    num_bytes = record.prefix.body_bytes
+    return all(
+        0 <= offset - record.body <= offset - record.body + size <= num_bytes for offset, size in pieces
+    ) and sum(aligned(size) for _, size in pieces) <= aligned(num_bytes)
 
 
 def _is_retrieval(entry: Retrieval) -> bool:

@@ -11,11 +11,11 @@ import pytest
 from samples import KEY, SPEC, block
 
 from memory_service.engine import MemoryEngine
-from memory_service.errors import DataLoss, InvalidArgument, NotFound, ServiceError, TooLarge
+from memory_service.errors import DataLoss, Exhausted, InvalidArgument, NotFound, ServiceError, TooLarge
 from memory_service.limits import Limits
 from memory_service.records import Lineage, pack_block, pack_fork, pack_retrieval, pack_truncation, pack_video
 from memory_service.reel import Body, Kind, encode
-from memory_service.types import Block, Parent, Retrieval, Span, VideoInfo, VideoState
+from memory_service.types import Block, Parent, PoolSpec, Retrieval, Span, VideoInfo, VideoState
 
 Records = list[tuple[Kind, dict[str, Any], Body]]
 NAMED = replace(SPEC, named_dims={"text": 3})
@@ -101,6 +101,25 @@ def short_latent(parts: Records) -> None:
     parts[1] = (Kind.BLOCK, *pack_block(replace(named_block(0, 3), parts={"latent": [b"short"] * 3})))
 
 
+def again_and_again(parts: Records) -> None:
+    """All frames name the latent of the first one."""
+    header = parts[1][1]
+    header["parts"] = {"latent": header["parts"]["latent"][:1] * 3, "depth": header["parts"]["latent"]}
+
+
+def of_another_record(parts: Records) -> None:
+    """The second block names latents that lie in the first one, whose body and checksums are right."""
+    second = encode(*parts[4], sequence=4, epoch=77, durable=0)[0]
+    shift = len(reel(parts[:1])) - len(reel(parts[:4]))
+    first = encode(*parts[1], sequence=1, epoch=77, durable=0)[0]
+    shift += first.body_offset - second.body_offset
+    parts[4][1]["parts"] = {
+        "latent": [
+            [offset + shift, length, crc] for offset, length, crc in parts[1][1]["parts"]["latent"][:2]
+        ]
+    }
+
+
 def no_latent(parts: Records) -> None:
     parts[1] = (Kind.BLOCK, *pack_block(replace(named_block(0, 3), parts={"depth": [b"x"] * 3})))
 
@@ -140,6 +159,8 @@ HOSTILE: dict[str, Callable[[Records], Any]] = {
     "a part without places": with_value(1, "parts", {"latent": []}),
     "a place far outside": with_value(1, "parts", {"latent": [[1 << 62, 24, 0]] * 3}),
     "a place before the reel": with_value(1, "parts", {"latent": [[-(1 << 40), 24, 0]] * 3}),
+    "places that are used again": again_and_again,
+    "places in another record": of_another_record,
     "a place of text": with_value(1, "parts", {"latent": [["0", "24", "0"]] * 3}),
     "a part with a bad name": change(1, "parts", lambda parts: {**parts, "../x": parts["latent"]}),
     "a part named by a number": change(1, "parts", lambda parts: {**parts, 7: parts["latent"]}),
@@ -204,6 +225,21 @@ def test_any_byte_may_be_wrong(engine: MemoryEngine, tmp_path: Path) -> None:
             assert engine.get_video(KEY).state.length == 4
             engine.drop_video(KEY)
     assert not list((tmp_path / "data").rglob("*.new"))
+
+
+def test_an_import_is_booked_until_it_is_done(engine: MemoryEngine) -> None:
+    """What was sent and what is made of it are on the disk together, and stay within the quota together."""
+    data = reel(records())
+    engine.create_pool(KEY.pool, PoolSpec(max_bytes=len(data) + 1000))
+    with pytest.raises(Exhausted):
+        engine.import_video(KEY, [data])
+    assert engine.get_pool(KEY.pool).usage.num_bytes == 0
+    engine.update_pool(KEY.pool, PoolSpec(max_bytes=2 * len(data)))
+    num_bytes = engine.import_video(KEY, [data]).num_bytes
+    used = engine.get_pool(KEY.pool).usage
+    assert (used.num_bytes, used.num_videos) == (num_bytes, 1)
+    engine.drop_video(KEY)
+    assert engine.get_pool(KEY.pool).usage.num_bytes == 0
 
 
 def test_who_sends_may_fail(engine: MemoryEngine, tmp_path: Path) -> None:

@@ -35,9 +35,6 @@ OPTIONS = [
     ("grpc.http2.max_pings_without_data", 0),
 ]
 
-ADMITTED = ("x-admitted", "1")
-"""Initial metadata of a call whose requests are worth sending: the server has room for it."""
-
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 1.0
 

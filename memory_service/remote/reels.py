@@ -7,9 +7,10 @@ from typing import Any
 import grpc
 
 from memory_service.errors import InvalidArgument, Unavailable
-from memory_service.remote.connection import ADMITTED, Connection, first_message
+from memory_service.remote.connection import Connection, first_message
 from memory_service.types import Buffer
 from memory_service.v1 import memory_pb2 as pb
+from memory_service.wire.admission import ADMITTED
 from memory_service.wire.status import from_rpc_error
 
 MESSAGE_BYTES = 512 << 10

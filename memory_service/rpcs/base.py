@@ -1,16 +1,32 @@
 """What all RPCs share: the memory they serve and the room that their answers have."""
 
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from memory_service.histories.stored_frame import StoredFrame
 from memory_service.limits import Limits
 from memory_service.local.sessions import LocalSessions
 from memory_service.memory import Memory
 from memory_service.types import Appended, Block, Handle, Hit, Query, VideoKey
+from memory_service.v1 import memory_pb2 as pb
 
 RESERVED_BYTES = 4096
 """Room that a message keeps for its small fields when frames or rows fill the rest."""
+
+
+InEpoch: TypeAlias = (
+    pb.AppendRequest
+    | pb.AppendStreamRequest
+    | pb.AdvanceRequest
+    | pb.TruncateVideoRequest
+    | pb.SealVideoRequest
+)
+"""Requests that may name the epoch that they mean."""
+
+
+def epoch_of(request: InEpoch) -> int | None:
+    """The epoch that a request means; None where it takes the one that is."""
+    return request.epoch if request.HasField("epoch") else None
 
 
 class StoredMemory(Memory, Protocol):

@@ -10,7 +10,7 @@ from memory_service import wire
 from memory_service.errors import InvalidArgument
 from memory_service.histories.stored_frame import StoredFrame
 from memory_service.local.sessions import LocalSessions
-from memory_service.rpcs.base import Rpcs
+from memory_service.rpcs.base import Rpcs, epoch_of
 from memory_service.serving.paging import LogPlace, fill, log_rows, rows_wanted
 from memory_service.types import Block, Handle, Retrieval, VideoKey
 from memory_service.v1 import memory_pb2 as pb
@@ -24,7 +24,7 @@ class FrameRpcs(Rpcs):
     def Append(self, request: pb.AppendRequest, context: grpc.ServicerContext) -> pb.AppendResponse:
         wire.require(request, "key", "block")
         key, block = wire.key_from_proto(request.key), self._block(request)
-        appended = self._memory.append(key, block, epoch=_epoch(request), sync=request.sync)
+        appended = self._memory.append(key, block, epoch=epoch_of(request), sync=request.sync)
         return pb.AppendResponse(state=wire.state_to_proto(appended.state), duplicate=appended.duplicate)
 
     def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:
@@ -59,7 +59,7 @@ class FrameRpcs(Rpcs):
             block,
             wire.query_from_proto(request.query, "query"),
             known=KnownFrames(key, wire.few(request.known_frames, "known_frames")),
-            epoch=_epoch(request),
+            epoch=epoch_of(request),
             sync=request.sync,
         )
         for frame in stored:
@@ -148,7 +148,3 @@ def _verify(frame: StoredFrame, field: str, *, local: bool) -> None:
         frame.verified_vectors(field)
     else:
         frame.verified(field)
-
-
-def _epoch(request: pb.AppendRequest | pb.AdvanceRequest) -> int | None:
-    return request.epoch if request.HasField("epoch") else None

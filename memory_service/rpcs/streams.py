@@ -9,10 +9,10 @@ import grpc
 from memory_service import wire
 from memory_service.cancellation import check, waking
 from memory_service.errors import InvalidArgument, Unavailable
-from memory_service.remote.connection import ADMITTED
-from memory_service.rpcs.base import Rpcs
+from memory_service.rpcs.base import Rpcs, epoch_of
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.wire import bulk
+from memory_service.wire.admission import ADMITTED
 
 
 class StreamRpcs(Rpcs):
@@ -27,13 +27,13 @@ class StreamRpcs(Rpcs):
         for request in requests:
             if first is None:
                 wire.require(request, "key")
-                first = pb.AppendStreamRequest(key=request.key, epoch=_epoch(request))
+                first = pb.AppendStreamRequest(key=request.key, epoch=epoch_of(request))
             _check_repeats(first, request)
             wire.require(request, "block")
             appended = self._memory.append(
                 wire.key_from_proto(first.key),
                 bulk.block_from_proto(request.block),
-                epoch=_epoch(first),
+                epoch=epoch_of(first),
                 sync=request.sync,
             )
             yield pb.AppendStreamResponse(
@@ -76,17 +76,13 @@ class StreamRpcs(Rpcs):
         raise Unavailable("the memory has been closed; nothing more will happen in it")
 
 
-def _epoch(request: pb.AppendStreamRequest) -> int | None:
-    return request.epoch if request.HasField("epoch") else None
-
-
 def _check_repeats(first: pb.AppendStreamRequest, request: pb.AppendStreamRequest) -> None:
     """Raises InvalidArgument where a request names another video or epoch than the first of its stream."""
     if request.HasField("key") and request.key != first.key:
         raise InvalidArgument(
             "another video in the same stream", field="key", expected="none, or the first one"
         )
-    if request.HasField("epoch") and _epoch(request) != _epoch(first):
+    if request.HasField("epoch") and epoch_of(request) != epoch_of(first):
         raise InvalidArgument(
             "another epoch in the same stream", field="epoch", expected="none, or the first one"
         )

@@ -4,7 +4,7 @@
 import grpc
 
 from memory_service import wire
-from memory_service.rpcs.base import Rpcs
+from memory_service.rpcs.base import Rpcs, epoch_of
 from memory_service.serving.paging import check_place, fill, rows_wanted
 from memory_service.v1 import memory_pb2 as pb
 
@@ -55,12 +55,11 @@ class VideoRpcs(Rpcs):
         self, request: pb.TruncateVideoRequest, context: grpc.ServicerContext
     ) -> pb.TruncateVideoResponse:
         wire.require(request, "key")
-        epoch = request.epoch if request.HasField("epoch") else None
-        video = self._memory.truncate_video(wire.key_from_proto(request.key), request.length, epoch=epoch)
+        key, epoch = wire.key_from_proto(request.key), epoch_of(request)
+        video = self._memory.truncate_video(key, request.length, epoch=epoch)
         return pb.TruncateVideoResponse(video=wire.video_to_proto(video))
 
     def SealVideo(self, request: pb.SealVideoRequest, context: grpc.ServicerContext) -> pb.SealVideoResponse:
         wire.require(request, "key")
-        epoch = request.epoch if request.HasField("epoch") else None
-        video = self._memory.seal_video(wire.key_from_proto(request.key), epoch=epoch)
+        video = self._memory.seal_video(wire.key_from_proto(request.key), epoch=epoch_of(request))
         return pb.SealVideoResponse(video=wire.video_to_proto(video))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from memory_service.errors import Fenced, InvalidArgument, OutOfOrder, Sealed
+from memory_service.errors import Fenced, InvalidArgument, OutOfOrder, Sealed, Unavailable
 from memory_service.histories.duplicates import check_duplicate
 from memory_service.histories.epochs import new_epoch
 from memory_service.histories.frames import Frames
@@ -15,14 +15,17 @@ from memory_service.store.base_reel import BaseReel
 from memory_service.store.bases import Branch
 from memory_service.store.reel_file import ReelFile
 from memory_service.store.scan import Scan
-from memory_service.types import Block, VideoInfo, VideoState
+from memory_service.types import Block, Embeddings, VideoInfo, VideoState
 
 
 class History:
     """What happened to one video, in order. Its caller holds the video's lock."""
 
     def __init__(self, reel: ReelFile, found: Scan, bases: Sequence[BaseReel], index: Index) -> None:
-        """`bases` are the reels that a fork shares, oldest first. Raises DataLoss where they do not fit."""
+        """`bases` are the reels that a fork shares, oldest first.
+
+        Raises DataLoss where they do not fit, Unavailable without memory for the index.
+        """
         self._outline = Outline(found.records[0])
         self.key = self._outline.created.key
         self.spec = self._outline.created.spec
@@ -34,7 +37,7 @@ class History:
         for record in found.records[1:]:
             self._take(record)
         for block in self.frames.blocks:
-            index.add(self.key, self.frames.embeddings(range(block.span.start, block.span.stop)))
+            self._add_rows(self.frames.embeddings(range(block.span.start, block.span.stop)))
 
     def check_size(self) -> None:
         """Raises DataLoss where a file that holds some of it has been cut."""
@@ -95,8 +98,8 @@ class History:
                 expected=str(length),
                 details={"expected_start": str(length)},
             )
-        self._index.add(self.key, block.embeddings)
         try:
+            self._add_rows(block.embeddings)
             record = self._reel.append(Kind.BLOCK, *packed)
         except BaseException:
             self._index.truncate(self.key, length)
@@ -141,6 +144,16 @@ class History:
         last = self.frames.block_before(length)
         branch = branch_of(self._outline, length, last, self._bases, self._reel)
         return branch, last.upto if last is not None and last.ends_in is self._reel else 0
+
+    def _add_rows(self, rows: Embeddings) -> None:
+        """Add float32 [n, D] to the index. Raises Unavailable, and may have added some of them then."""
+        try:
+            self._index.add(self.key, rows)
+        except (OSError, MemoryError) as exc:
+            name = f"{self.key.pool}/{self.key.video}"
+            raise Unavailable(
+                f"the index of video {name} cannot grow: {exc}", expected="free memory on the server"
+            ) from exc
 
     def _check_unsealed(self) -> None:
         if self.sealed:

@@ -48,7 +48,10 @@ class Index(Protocol):
     exact: bool
 
     def add(self, partition: VideoKey, embeddings: Embeddings) -> None:
-        """Add float32 [n, D] as the next n frames of a partition; the first call creates it."""
+        """Add float32 [n, D] as the next n frames of a partition; the first call creates it.
+
+        Raises OSError or MemoryError where there is no room; the caller truncates then.
+        """
 
     def truncate(self, partition: VideoKey, length: int) -> None:
         """Forget the frames of a partition from `length` on."""

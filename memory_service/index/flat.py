@@ -46,15 +46,18 @@ class _Matrix:
         return -(-self._end(self.length) // mmap.PAGESIZE) * mmap.PAGESIZE
 
     def extend(self, rows: Embeddings) -> None:
-        start, self.length = self.length, self.length + len(rows)
-        if self._end(self.length) > len(self._map):
-            self._resize(2 * self._end(self.length))
-        self.rows[start:] = rows
+        """Add rows float32 [m, D]; none of them where this raises, OSError or MemoryError."""
+        length = self.length + len(rows)
+        if self._end(length) > len(self._map):
+            self._resize(2 * self._end(length))
+        np.frombuffer(self._map, np.float32, rows.size, self._end(self.length))[:] = rows.ravel()
+        self.length = length
 
     def truncate(self, length: int) -> None:
         if length < self.length:
             self.length = length
-            self._resize(max(_FIRST_BYTES, self._end(length)))
+            with suppress(OSError, MemoryError):  # what cannot be given back now is used by later rows
+                self._resize(max(_FIRST_BYTES, self._end(length)))
 
     def _end(self, length: int) -> int:
         return 4 * self._dim * length
@@ -63,9 +66,9 @@ class _Matrix:
         try:
             self._map.resize(size)
         except BufferError:  # a view of a search that failed still lives in its traceback
-            old, self._map = self._map, _pages(size)
-            kept = min(len(old), size)
-            self._map[:kept] = old[:kept]
+            moved, kept = _pages(size), min(len(self._map), size)
+            moved[:kept] = self._map[:kept]
+            self._map = moved
         if size >= _HUGE_BYTES:
             self._map.madvise(mmap.MADV_HUGEPAGE)
             with suppress(OSError):  # an older kernel does it in its own time

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections import deque
+from itertools import islice
 from pathlib import Path
 
 from memory_service.errors import ServiceError
@@ -54,7 +55,7 @@ class GroupCommit:
     def oldest_s(self) -> float:
         """How long the reel that waits longest has been waiting, seconds; 0 when nothing waits."""
         with self._wake:
-            since = [*(at for at in self._since if at is not None), *list(self._waiting.values())[:1]]
+            since = [*(at for at in self._since if at is not None), *islice(self._waiting.values(), 1)]
         return time.monotonic() - min(since) if since else 0.0
 
     def mark(self, reel: ReelFile) -> None:

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,3 +110,17 @@ def test_without_an_interval_there_is_nothing_to_watch(store: FileStore) -> None
     commit.close()
     assert (commit.workers, commit.oldest_s) == ((), 0.0)
     assert reel.durable < reel.end
+
+
+def test_the_age_of_what_waits_longest_takes_no_copy_of_what_waits(store: FileStore) -> None:
+    commit = GroupCommit(None)
+    (reel,) = changed(store, "pool", 1)
+    others = {object(): 2.0 for _ in range(100_000)}
+    commit._waiting = {reel: 1.0, **others}  # type: ignore[dict-item]
+    tracemalloc.start()
+    try:
+        oldest_s, most_bytes = commit.oldest_s, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert oldest_s == pytest.approx(time.monotonic() - 1.0, abs=5)
+    assert most_bytes < 10_000

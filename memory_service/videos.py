@@ -114,10 +114,19 @@ class Videos:
         return self.get_or_make(info.key, EventKind.CREATED, num_bytes, lambda: self._store.create(info))
 
     def drop(self, key: VideoKey) -> None:
-        """Forget a video, readable or not. Raises NotFound, Unavailable."""
+        """Forget a video, readable or not. Raises NotFound, Unavailable.
+
+        It may be gone when this raises Unavailable, but for a loss of power. NotFound is durable: whoever
+        tries again takes it for success.
+        """
         with self._entered(key.pool, False), self._slots.locked(key) as slot:
-            self._drop(key, slot, slot.video, EventKind.DROPPED)
-            self._slots.clear(key, slot)
+            try:
+                self._drop(key, slot, slot.video, EventKind.DROPPED)
+                self._slots.clear(key, slot)
+            except NotFound:
+                self._store.settle_drop(key)
+                raise
+            self._store.settle_drop(key)
 
     def drop_all(self, pool: str) -> None:
         """Forget all videos of a pool, readable or not; for good as soon as its directory is.
@@ -143,8 +152,11 @@ class Videos:
             try:
                 if not due():
                     return False
-                self._drop(key, slot, video, EventKind.EXPIRED, durably=self._shares.is_fork(key))
+                durably = self._shares.is_fork(key)
+                self._drop(key, slot, video, EventKind.EXPIRED, durably=durably)
                 video = None
+                if durably:
+                    self._store.settle_drop(key)
             except NotFound:
                 self._expiry.forget(key)
                 return True
@@ -286,7 +298,7 @@ class Videos:
     def _drop(
         self, key: VideoKey, slot: Slot, video: Video | None, kind: EventKind, *, durably: bool = True
     ) -> None:
-        """Drop what is under a locked slot: `video` if it is open, or else its files."""
+        """Drop what is under a locked slot, as `FileStore.drop` does: `video` if it is open, or its files."""
         stat = self._store.stat(key)
         num_bytes = stat.st_size
         if video is None:

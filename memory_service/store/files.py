@@ -46,6 +46,7 @@ class FileStore:
         self._extent_bytes = extent_bytes
         self._read_only = read_only
         self._lock_fd = -1
+        self._links: dict[VideoKey, list[Path]] = {}
         try:
             if read_only:
                 os.scandir(data_dir).close()
@@ -89,15 +90,18 @@ class FileStore:
         what a failing disk raises.
         """
         path = self._path(key)
+        named = False
         try:
             self._make_pool(path.parent)
-            with self._scratch(path.parent) as aside:
-                yield aside
-                os.link(aside, path)
             try:
+                with self._scratch(path.parent) as aside:
+                    yield aside
+                    os.link(aside, path)
+                    named = True
                 sync_directory(path.parent)
             except OSError:
-                path.unlink()
+                if named:
+                    path.unlink()
                 raise
         except FileExistsError as exc:
             raise AlreadyExists(f"video {key.pool}/{key.video} exists", field="key") from exc
@@ -197,7 +201,7 @@ class FileStore:
         return Outline.of(found.records).info(found.durable, found.end), found
 
     def drop(self, key: VideoKey, *, durably: bool = True) -> None:
-        """Remove a reel and then the links to its bases; its name alone unless `durably`.
+        """Remove the name of a reel; with `durably`, `settle_drop` is to follow.
 
         Raises NotFound, Unavailable.
         """
@@ -205,13 +209,25 @@ class FileStore:
         try:
             links = links_of(path)
             path.unlink()
-            if durably:
-                sync_directory(path.parent)
-                remove_links(links)
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise not_found(key) from exc
         except OSError as exc:
             raise storage_error(f"reel {path} cannot be removed", exc) from exc
+        if durably and links:
+            self._links.setdefault(key, []).extend(links)
+
+    def settle_drop(self, key: VideoKey) -> None:
+        """Make durable that a reel has no name, and only then remove the links to its bases.
+
+        Where this raises Unavailable, a loss of power may bring the video back: to be called again.
+        """
+        path = self._path(key)
+        try:
+            with suppress(FileNotFoundError, NotADirectoryError):  # the pool is gone as well
+                sync_directory(path.parent)
+        except OSError as exc:
+            raise storage_error(f"the removal of {path} cannot be made durable", exc) from exc
+        remove_links(self._links.pop(key, ()))
 
     def keys(self, pool: str, after: str = "") -> Iterator[VideoKey]:
         """The videos of a pool by name, those behind `after`; none for a pool that is not there."""

@@ -275,6 +275,32 @@ def test_a_drop_that_fails_can_be_repeated(
     check_after(server, tmp_path / "data", {OTHER: 3})
 
 
+def test_a_drop_whose_sync_fails_ends_the_video_and_is_not_found_only_when_that_is_durable(
+    server: ServerProcess, memory: MemoryClient, injector: Injector, tmp_path: Path
+) -> None:
+    """The client takes NotFound after UNAVAILABLE for a success: it must not hear it before it is true."""
+    rule = injector.fail(Call.FSYNC, errno.EIO, "*/pool")
+    with pytest.raises(Unavailable) as error:
+        memory.drop_video(KEY)
+    assert error.value.details["errno"] == "EIO"
+    assert rule.fired > 1, "each try syncs again"
+    for use in (lambda: memory.get_video(KEY), lambda: memory.append(KEY, block(3))):
+        with pytest.raises(NotFound):
+            use()
+    before = rule.fired
+    with pytest.raises(Unavailable):
+        memory.drop_video(KEY)
+    assert rule.fired > before
+    injector.clear()
+    synced = injector.count(Call.FSYNC, "*/pool")
+    with pytest.raises(NotFound):
+        memory.drop_video(KEY)
+    assert synced.matched > 0
+    assert memory.append(OTHER, block(3)).state.length == 6
+    memory.close()
+    check_after(server, tmp_path / "data", {OTHER: 6})
+
+
 def test_a_slow_disk_delays_only_who_waits_for_it(
     server: ServerProcess, memory: MemoryClient, injector: Injector, tmp_path: Path
 ) -> None:

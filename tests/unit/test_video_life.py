@@ -3,7 +3,7 @@
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,53 @@ def failing(code: int) -> Any:
 
 
 class TestFailingDisk:
+    @pytest.mark.parametrize("verb", ["create", "fork", "import"])
+    def test_a_scratch_name_that_stays_leaves_no_video(
+        self, engine: MemoryEngine, data_dir: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+    ) -> None:
+        reel = b"".join(engine.export_video(KEY))
+        used, unlink = engine.get_pool(KEY.pool).usage, os.unlink
+
+        def fail(path: Any, **options: Any) -> None:
+            if Path(path).name.endswith(".new") and Path(path).parent.name == KEY.pool:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            unlink(path, **options)
+
+        verbs: dict[str, Callable[[], object]] = {
+            "create": lambda: engine.create_video(FORK, SPEC),
+            "fork": lambda: engine.fork_video(KEY, FORK),
+            "import": lambda: engine.import_video(FORK, [reel]),
+        }
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "unlink", fail)
+            with pytest.raises(Unavailable) as error:
+                verbs[verb]()
+        assert error.value.details["errno"] == "EIO"
+        with pytest.raises(NotFound):
+            engine.get_video(FORK)
+        assert engine.get_pool(KEY.pool).usage.num_videos == used.num_videos
+        assert not list(data_dir.glob("pool/fork*"))
+        verbs[verb]()
+        assert state(engine, FORK).length == (0 if verb == "create" else 6)
+
+    def test_links_of_a_fork_stay_until_its_drop_is_durable(
+        self, engine: MemoryEngine, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A loss of power may bring back the fork, and it needs them then."""
+        engine.fork_video(KEY, FORK)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", failing(errno.EIO))
+            for _ in range(2):
+                with pytest.raises(Unavailable):
+                    engine.drop_video(FORK)
+                assert len(list(data_dir.glob("pool/*.base0"))) == 1
+                with pytest.raises(NotFound):
+                    engine.get_video(FORK)
+        assert engine.get_pool(KEY.pool).usage.num_videos == 1
+        with pytest.raises(NotFound):
+            engine.drop_video(FORK)
+        assert not list(data_dir.glob("pool/*.base0"))
+
     @pytest.mark.parametrize("verb", ["truncate", "seal", "fork", "import"])
     def test_a_full_disk_changes_nothing(
         self, engine: MemoryEngine, data_dir: Path, monkeypatch: pytest.MonkeyPatch, verb: str

@@ -16,7 +16,7 @@ from memory_service.errors import DataLoss, NotFound, ServiceError
 from memory_service.records import Base
 from memory_service.reel import Damaged, Unsupported, decode_prefix
 from memory_service.store.audit import Audit, audit
-from memory_service.store.bases import link_path, links_of
+from memory_service.store.bases import LINK, link_path, links_of
 from memory_service.store.failures import storage_error
 from memory_service.store.findings import Class, Finding, Part
 from memory_service.store.pool_files import PoolFiles
@@ -26,7 +26,6 @@ from memory_service.types import Span, VideoKey
 _SUFFIX = ".reel"
 _LOCK = ".lock"
 _SPEC = ".pool"
-_LINK = re.compile(r"(?P<video>.+)\.(?P<epoch>[0-9a-f]{1,13})\.base[0-9]+")
 _ASIDE = re.compile(r"\.[0-9a-f]{32}\.new")
 _LOOKS = 5
 _PAUSE_S = 0.1
@@ -107,7 +106,7 @@ class _Directory:
         with os.scandir(pool) as entries:
             for entry in entries:
                 path, video = Path(entry.path), entry.name.removesuffix(_SUFFIX)
-                link = _LINK.fullmatch(entry.name)
+                link = LINK.fullmatch(entry.name)
                 if entry.name.endswith(_SUFFIX) and is_id(video):
                     self._video(path, VideoKey(pool.name, video))
                 elif entry.name == _SPEC:

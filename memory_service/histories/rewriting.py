@@ -57,20 +57,3 @@ def block_again(kept: KeptBlock, key: VideoKey, field: str) -> Block:
         metadata=first.metadata,
         unix_ms=first.unix_ms,
     )
-
-
-def in_chunks(records: Iterable[list[Buffer]], chunk_bytes: int) -> Iterator[bytes]:
-    """The buffers one after the other, in chunks of `chunk_bytes`; the last one may be smaller."""
-    chunk = bytearray()
-    for buffers in records:
-        for buffer in buffers:
-            rest = memoryview(buffer).cast("B")
-            while rest:
-                taken = rest[: chunk_bytes - len(chunk)]
-                rest = rest[len(taken) :]
-                chunk += taken
-                if len(chunk) == chunk_bytes:
-                    yield bytes(chunk)
-                    chunk.clear()
-    if chunk:
-        yield bytes(chunk)

@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
+from memory_service.chunks import in_chunks
 from memory_service.errors import AlreadyExists
 from memory_service.histories.epochs import new_epoch
 from memory_service.histories.received import Received
-from memory_service.histories.rewriting import Rewriting, block_again, in_chunks
+from memory_service.histories.rewriting import Rewriting, block_again
 from memory_service.limits import Limits
 from memory_service.pooling.quota import Ledger
 from memory_service.store.failures import storage_error
@@ -42,7 +44,7 @@ class Transfer:
             info, kept, retrievals = video.snapshot()
             blocks = (block_again(block, key, "key") for block in kept)
             records = Rewriting(info.state.epoch).video(info, blocks, retrievals)
-            yield from in_chunks(records, _CHUNK_BYTES)
+            yield from in_chunks(chain.from_iterable(records), _CHUNK_BYTES)
 
     def imported(self, key: VideoKey, reel: Iterable[Buffer], expected: VideoSpec | None) -> VideoInfo:
         """See `Memory.import_video`."""

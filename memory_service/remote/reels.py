@@ -6,7 +6,8 @@ from typing import Any
 
 import grpc
 
-from memory_service.errors import InvalidArgument, Unavailable
+from memory_service.chunks import in_chunks
+from memory_service.errors import Unavailable
 from memory_service.remote.connection import Connection, first_message
 from memory_service.types import Buffer
 from memory_service.v1 import memory_pb2 as pb
@@ -99,7 +100,7 @@ class _Upload:
         if self._stopped:  # refused: the reel is for the next attempt
             return
         try:
-            for data in pieces(self._chunks, MESSAGE_BYTES):
+            for data in in_chunks(self._chunks, MESSAGE_BYTES):
                 if self._stopped:
                     return
                 yield pb.ImportVideoRequest(data=data)
@@ -108,24 +109,3 @@ class _Upload:
         except BaseException as exc:
             self._failure = exc
             self._call.cancel()
-
-
-def pieces(chunks: Iterable[Buffer], num_bytes: int) -> Iterator[bytes]:
-    """The bytes of `chunks` in pieces of `num_bytes`, the last one shorter. Raises InvalidArgument."""
-    piece = bytearray()
-    for chunk in chunks:
-        try:
-            rest = memoryview(chunk).cast("B")
-        except TypeError as exc:
-            raise InvalidArgument(
-                f"a chunk is {type(chunk).__name__}", field="data", expected="contiguous buffers of bytes"
-            ) from exc
-        while len(rest):
-            part = rest[: num_bytes - len(piece)]
-            piece += part
-            rest = rest[len(part) :]
-            if len(piece) == num_bytes:
-                yield bytes(piece)
-                piece.clear()
-    if piece:
-        yield bytes(piece)

@@ -20,7 +20,8 @@ from memory_service.store.scan import FileSource, open_regular
 
 _log = logging.getLogger(__name__)
 
-_LINK = re.compile(r"(?P<video>.+)\.(?P<epoch>[0-9a-f]{1,13})\.base[0-9]+")
+LINK = re.compile(r"(?P<video>.+)\.(?P<epoch>[0-9a-f]{1,13})\.base[0-9]+")
+"""The name of a link, in full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def remove_orphans(pool: Path, names: Iterable[str]) -> None:
     """Remove the links among the `names` of a pool's files that no reel uses: leftovers of a crash."""
     epochs: dict[str, int | None] = {}
     for name in names:
-        if (found := _LINK.fullmatch(name)) is None:
+        if (found := LINK.fullmatch(name)) is None:
             continue
         video = found["video"]
         if video not in epochs:

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +12,8 @@ from pathlib import Path
 from memory_service.boundary.validate import is_id
 from memory_service.crc32c import crc32c
 from memory_service.errors import DataLoss, Unavailable
-from memory_service.store.bases import bases_of, remove_links
+from memory_service.store.bases import LINK, bases_of, remove_links
+from memory_service.store.directory import sync_directory
 from memory_service.store.failures import storage_error
 from memory_service.store.pool_directory import pool_directory
 from memory_service.store.tails import give_back, may_have_tail
@@ -25,7 +25,6 @@ _SPEC = ".pool"
 """Not a valid video id with its suffix, so that no video can collide with it."""
 
 _REEL = ".reel"
-_LINK = re.compile(r"\.base[0-9]+$")
 _VERSION = 1
 
 
@@ -106,7 +105,7 @@ class PoolFiles:
         held = list(self.held(pool))
         try:
             if held and not any(one.is_reel for one in held):
-                _sync(folder)  # what forks shared goes when the forks are gone for good
+                sync_directory(folder)  # what forks shared goes when the forks are gone for good
                 remove_links(folder / one.name for one in held)
             foreign = sorted(set(os.listdir(folder)) - {_SPEC})
             if foreign:
@@ -118,7 +117,7 @@ class PoolFiles:
             with suppress(FileNotFoundError):
                 (folder / _SPEC).unlink()
             folder.rmdir()
-            _sync(self._root)
+            sync_directory(self._root)
         except OSError as exc:
             raise storage_error(f"pool {pool} cannot be removed", exc) from exc
 
@@ -128,7 +127,7 @@ class PoolFiles:
             with os.scandir(pool_directory(self._root, pool)) as entries:
                 for entry in entries:
                     name = entry.name
-                    if not (name.endswith(_REEL) or _LINK.search(name)):
+                    if not (name.endswith(_REEL) or LINK.fullmatch(name)):
                         continue
                     with suppress(FileNotFoundError):
                         stat = entry.stat(follow_symlinks=False)
@@ -162,7 +161,7 @@ class PoolFiles:
         aside.mkdir()
         try:
             _write(aside / _SPEC, spec)
-            _sync(aside)
+            sync_directory(aside)
             aside.rename(folder)
         except BaseException:
             with suppress(FileNotFoundError):
@@ -170,7 +169,7 @@ class PoolFiles:
             with suppress(FileNotFoundError):
                 aside.rmdir()
             raise
-        _sync(self._root)
+        sync_directory(self._root)
 
     def _replace(self, folder: Path, spec: PoolSpec) -> None:
         aside = folder / f".{secrets.token_hex(16)}.new"
@@ -180,7 +179,7 @@ class PoolFiles:
         finally:
             with suppress(FileNotFoundError):
                 aside.unlink()
-        _sync(folder)
+        sync_directory(folder)
 
 
 def _write(path: Path, spec: PoolSpec) -> None:
@@ -194,11 +193,3 @@ def _write(path: Path, spec: PoolSpec) -> None:
 
 def _canonical(spec: dict[str, int]) -> bytes:
     return json.dumps(spec, sort_keys=True).encode()
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import resource
 import shutil
 import threading
@@ -205,12 +206,13 @@ class TestQuota:
     def test_what_is_not_the_memorys_is_not_removed(self, data_dir: Path) -> None:
         with opened(data_dir) as engine:
             engine.create_pool(KEY.pool, ROOMY)
-            note = data_dir / KEY.pool / "note.txt"
-            note.write_text("mine")
-            with pytest.raises(Unavailable, match=r"note\.txt"):
-                engine.drop_pool(KEY.pool, with_videos=True)
-            assert engine.get_pool(KEY.pool).spec == ROOMY
-            note.unlink()
+            for name in ("note.txt", "note.base1", "note.not-hex.base1"):
+                note = data_dir / KEY.pool / name
+                note.write_text("mine")
+                with pytest.raises(Unavailable, match=re.escape(name)):
+                    engine.drop_pool(KEY.pool, with_videos=True)
+                assert engine.get_pool(KEY.pool).spec == ROOMY
+                note.unlink()
             engine.drop_pool(KEY.pool)
             assert not (data_dir / KEY.pool).exists()
 

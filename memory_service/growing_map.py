@@ -15,6 +15,7 @@ class _Segment(NamedTuple):
 
     start: int
     stop: int
+    mapped: mmap.mmap
     data: memoryview
 
 
@@ -33,6 +34,14 @@ class GrowingMap:
         """Bytes from the start of the file that have been mapped."""
         return self._segments[-1].stop if self._segments else 0
 
+    @property
+    def file_bytes(self) -> int:
+        """Size of the file now, whoever has changed it; 0 before it is mapped. Raises OSError.
+
+        Asks the descriptor of a map: it stays that file's when the caller closes its own.
+        """
+        return self._segments[-1].mapped.size() if self._segments else 0
+
     def grow(self, fd: int, size: int) -> None:
         """Map up to byte `size`, which the file must have. Raises OSError."""
         if size <= self.size:
@@ -40,12 +49,12 @@ class GrowingMap:
         segments = self._segments if len(self._segments) < _MAX_SEGMENTS else []
         start = max(0, self.size - _OVERLAP_BYTES) // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
         start = start if segments else 0
-        segment = memoryview(mmap.mmap(fd, size - start, access=mmap.ACCESS_READ, offset=start))
-        self._segments = [*segments, _Segment(start, size, segment)]
+        mapped = mmap.mmap(fd, size - start, access=mmap.ACCESS_READ, offset=start)
+        self._segments = [*segments, _Segment(start, size, mapped, memoryview(mapped))]
 
     def view(self, offset: int, length: int) -> memoryview | None:
         """Bytes [offset, offset + length) out of one segment; None where none has them all."""
-        for start, stop, data in self._segments:
+        for start, stop, _, data in self._segments:
             if offset + length <= stop:
                 return data[offset - start : offset - start + length] if offset >= start else None
         return None

@@ -16,6 +16,7 @@ from memory_service.histories.rewriting import block_again
 from memory_service.limits import Limits
 from memory_service.records import StoredBlock, unpack_block, unpack_retrieval
 from memory_service.reel import Kind, Record, aligned
+from memory_service.store.failures import storage_error
 from memory_service.store.scan import FileSource, Scan, scan
 from memory_service.types import Block, Retrieval, VideoKey, VideoSpec
 
@@ -43,7 +44,8 @@ class Received:
             if not len(source):
                 raise InvalidArgument("the reel is empty", field=_FIELD, expected="an exported video")
             self._records = self._scanned(source).records
-            self._pages = memoryview(mmap.mmap(fd, len(source), access=mmap.ACCESS_READ))
+            self._mapped = mmap.mmap(fd, len(source), access=mmap.ACCESS_READ)
+            self._pages = memoryview(self._mapped)
         finally:
             os.close(fd)
         with _sound():
@@ -55,6 +57,19 @@ class Received:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pages = memoryview(b"")
+
+    def check_size(self) -> None:
+        """Raises DataLoss where the file has been cut, Unavailable where that cannot be told."""
+        try:
+            size = self._mapped.size()
+        except OSError as exc:
+            raise storage_error("the reel that is imported cannot be used", exc) from exc
+        if size < len(self._mapped):
+            raise DataLoss(
+                f"the reel was cut to {size} bytes while it was read",
+                field=_FIELD,
+                expected="a data directory that nobody else writes to",
+            )
 
     def view(self, offset: int, length: int) -> memoryview:
         """Bytes of the file."""

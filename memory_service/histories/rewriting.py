@@ -46,13 +46,16 @@ class Rewriting:
 
 
 def block_again(kept: KeptBlock, key: VideoKey, field: str) -> Block:
-    """What is left of a block, every byte verified. Raises DataLoss, naming `field` and the frame."""
+    """What is left of a block, every byte verified. Raises DataLoss, naming `field` and the frame.
+
+    It is copied: whoever takes it may be slow, and the file may be cut meanwhile.
+    """
     frames = [kept.frame(key, frame, ()).verified(field) for frame in range(kept.span.start, kept.span.stop)]
     first = frames[0]
     return Block(
         start=kept.span.start,
         embeddings=np.stack([frame.embedding for frame in frames]),
-        parts={part: [frame.parts[part] for frame in frames] for part in first.parts},
+        parts={part: [bytes(frame.parts[part]) for frame in frames] for part in first.parts},
         named={name: np.stack([frame.named[name] for frame in frames]) for name in first.named},
         metadata=first.metadata,
         unix_ms=first.unix_ms,

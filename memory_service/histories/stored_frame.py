@@ -18,6 +18,9 @@ class Pages(Protocol):
     path: Path
     inode: int
 
+    def check_size(self) -> None:
+        """Raises DataLoss where the file has been cut, Unavailable where that cannot be told."""
+
     def view(self, offset: int, length: int) -> memoryview:
         """Read-only bytes that stay readable while referenced."""
 
@@ -60,7 +63,7 @@ class StoredFrame:
     unix_ms: int
 
     def verified(self, field: str) -> Frame:
-        """The frame, its payloads as read-only views. Raises DataLoss, naming the request's `field`."""
+        """The frame, its payloads as read-only views. Raises as `verified_vectors` does."""
         embedding, named = self.verified_vectors(field)
         parts: dict[str, Buffer] = {
             part: payload.verified(f"part {part!r} {self._name}", field)
@@ -69,7 +72,12 @@ class StoredFrame:
         return Frame(self.handle, embedding, parts, named, self.metadata, self.unix_ms)
 
     def verified_vectors(self, field: str) -> tuple[Embeddings, Mapping[str, Embeddings]]:
-        """The embedding float32 [D] and the named ones. Raises DataLoss, naming the request's `field`."""
+        """The embedding float32 [D] and the named ones.
+
+        Raises DataLoss, naming the request's `field` where a checksum fails, and the file where it was cut
+        since the frame was found, which may be minutes ago; Unavailable where its size cannot be told.
+        """
+        self.embedding.reel.check_size()
         embedding = self.embedding.embedding(f"the embedding {self._name}", field)
         return embedding, {
             kind: payload.embedding(f"the {kind!r} embedding {self._name}", field)
@@ -78,4 +86,4 @@ class StoredFrame:
 
     @property
     def _name(self) -> str:
-        return f"of frame {self.handle.frame} of {self.handle.key.pool}/{self.handle.key.video}"
+        return f"of frame {self.handle.frame} of {self.handle.key}"

@@ -3,7 +3,6 @@
 import mmap
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -12,15 +11,17 @@ from memory_service.errors import DataLoss
 from memory_service.records import Base, unpack_block, unpack_fork
 from memory_service.reel import Kind, Record
 from memory_service.store.bases import link_path
+from memory_service.store.failures import storage_error
 from memory_service.store.scan import FileSource, Scan, open_regular, scan
 
 
 class _Pages:
     """The beginning of a file, verified, and its map, which keeps the file while any fork has it open."""
 
-    def __init__(self, records: Sequence[Record], view: memoryview) -> None:
+    def __init__(self, records: Sequence[Record], mapped: mmap.mmap) -> None:
         self.records = records
-        self.view = view
+        self.mapped = mapped
+        self.view = memoryview(mapped)
 
 
 _OPEN: WeakValueDictionary[tuple[int, int, Base], _Pages] = WeakValueDictionary()
@@ -42,10 +43,17 @@ class BaseReel:
         return self._pages.records
 
     def check_size(self) -> None:
-        """Raises DataLoss where somebody has cut the file: to touch what is gone would end the process."""
-        with suppress(FileNotFoundError):
-            if os.stat(self.path).st_size < self.base.end:
-                raise _loss(self.path, "was cut while it was in use")
+        """Raises DataLoss where somebody has cut the file: to touch what is gone would end the process.
+
+        Asks the map's own descriptor, so that it makes no difference whether the link is there. Raises
+        Unavailable where that cannot be told.
+        """
+        try:
+            size = self._pages.mapped.size()
+        except OSError as exc:
+            raise storage_error(f"base {self.path} of a fork cannot be used", exc) from exc
+        if size < self.base.end:
+            raise _loss(self.path, f"was cut to {size} bytes while it was in use")
 
     def view(self, offset: int, length: int) -> memoryview:
         """Read-only bytes; valid while referenced, whatever happens to the reel."""
@@ -87,14 +95,14 @@ def _verified(path: Path, fd: int, base: Base) -> _Pages:
         raise _loss(path, f"ends at byte {found.end} instead of {base.end}")
     if found.records[0].prefix.epoch != base.epoch:
         raise _loss(path, f"is of epoch {found.records[0].prefix.epoch}, not {base.epoch}")
-    view = memoryview(mmap.mmap(fd, base.end, access=mmap.ACCESS_READ))
+    pages = _Pages(found.records, mmap.mmap(fd, base.end, access=mmap.ACCESS_READ))
     for block in (unpack_block(record) for record in found.records if record.prefix.kind == Kind.BLOCK):
         for frame in range(block.span.start, block.span.stop):
             for name in ("", *block.named):
                 offset, length, crc = block.embedding(frame, name)
-                if crc32c(view[offset : offset + length]) != crc:
+                if crc32c(pages.view[offset : offset + length]) != crc:
                     raise _loss(path, f"is damaged at byte {offset}: an embedding fails its checksum")
-    return _Pages(found.records, view)
+    return pages
 
 
 def _loss(path: Path, reason: str) -> DataLoss:

@@ -30,6 +30,11 @@ class GrowingFile:
     def closed(self) -> bool:
         return self.fd < 0
 
+    @property
+    def size(self) -> int:
+        """Size of the file now, open or closed; safe beside everything else. Raises OSError."""
+        return self._segments.file_bytes
+
     def write(self, buffers: Sequence[Buffer], offset: int) -> None:
         """Write all of `buffers` at `offset`, in one call if the kernel takes them so. Raises OSError."""
         self._allocate(offset + sum(map(len, buffers)))

@@ -114,18 +114,18 @@ class ReelFile:
     def check_size(self) -> None:
         """Raises DataLoss where somebody has cut the file: to touch what is gone would end the process.
 
-        Called before each use of the reel; an append would leave a hole behind what is left.
+        Called before each use of the reel, also of what was fetched from it before it was closed; an append
+        would leave a hole behind what is left. Raises Unavailable where the size cannot be told.
         """
-        if self._file.closed:
-            return
+        end = self.end  # before the size: a record is written first and counts then
         try:
-            size = os.fstat(self._file.fd).st_size
+            size = self._file.size
         except OSError as exc:
             raise storage_error(f"reel {self.path} cannot be used", exc) from exc
-        if size < self.end:
+        if size < end:
             raise DataLoss(
                 f"reel {self.path} was cut to {size} bytes while it was in use",
-                expected=f"its {self.end} bytes; restore the video from a backup, or drop it",
+                expected=f"its {end} bytes; restore the video from a backup, or drop it",
                 details={"path": str(self.path), "offset": str(size)},
             )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from damaging import flip, places, records_of
-from samples import ALL, SPEC, block, query
+from samples import ALL, SPEC, block, handle, query
 
 from memory_service.engine import MemoryEngine
 from memory_service.errors import DataLoss
@@ -209,4 +209,55 @@ def test_a_base_that_is_cut_while_it_is_in_use_ends_the_fork_and_not_the_process
     check_whole(memory, CUT, 9)
     for key in (PARENT, CHILD, GRANDCHILD):
         memory.drop_video(key)
+    memory.close()
+
+
+def test_a_base_that_is_cut_is_told_by_its_file_and_not_by_its_link(data_dir: Path) -> None:
+    memory = MemoryEngine(data_dir)
+    check_whole(memory, CHILD, 12)
+    for link in data_dir.glob("*/*.base*"):
+        link.unlink()
+    check_whole(memory, CHILD, 12)
+    os.truncate(reel(data_dir, PARENT), 300)
+    with pytest.raises(DataLoss, match="was cut to 300 bytes"):
+        memory.search(CHILD, [query(like=1)], log=False)
+    memory.close()
+
+
+def test_a_link_that_cannot_be_followed_stops_no_fork_that_is_open(data_dir: Path) -> None:
+    """Nothing of it is looked up by name again."""
+    memory = MemoryEngine(data_dir)
+    check_whole(memory, CHILD, 12)
+    link = next(iter(data_dir.glob(f"*/{CHILD.video}.*.base0")))
+    link.rename(link.with_name("aside"))
+    link.symlink_to(link)
+    check_whole(memory, CHILD, 12)
+    memory.close()
+
+
+@pytest.mark.parametrize("key", [PARENT, CHILD])
+def test_a_file_that_is_cut_while_its_frames_are_fetched_is_data_loss(data_dir: Path, key: VideoKey) -> None:
+    """Frames are verified one by one as their reader takes them: minutes may lie between."""
+    memory = MemoryEngine(data_dir)
+    frames = memory.fetch_stored([handle(memory, frame, key) for frame in range(6)])
+    frames[0].verified("handles[0]")
+    memory.close()
+    os.truncate(reel(data_dir, PARENT), 300)
+    with pytest.raises(DataLoss, match="was cut to 300 bytes"):
+        frames[5].verified("handles[5]")
+
+
+@pytest.mark.parametrize("key", [PARENT, CHILD])
+def test_a_file_that_is_cut_while_it_is_exported_is_data_loss(data_dir: Path, key: VideoKey) -> None:
+    memory = MemoryEngine(data_dir)
+    memory.append(key, block(12, 1, preview=[bytes(3 << 20)]))
+    memory.append(key, block(13))
+    chunks = memory.export_video(key)
+    next(chunks)
+    for path in data_dir.glob("*/*.reel"):
+        os.truncate(path, 300)
+    with pytest.raises(DataLoss, match="was cut to 300 bytes"):
+        list(chunks)
+    with pytest.raises(DataLoss):
+        memory.get_video(key)
     memory.close()

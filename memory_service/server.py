@@ -104,7 +104,8 @@ class Server:
     @property
     def workers(self) -> Sequence[Worker]:
         """The background threads that must live while it serves."""
-        return (*self.engine.workers(), self._gate.worker)
+        local = () if self._local is None else (self._local.worker,)
+        return (*self.engine.workers(), self._gate.worker, *local)
 
     @property
     def metrics_address(self) -> str | None:
@@ -215,6 +216,7 @@ def _engine(config: ServiceConfig) -> MemoryEngine:
         max_index_bytes=config.max_index_bytes,
         max_bytes=config.max_bytes,
         max_videos=config.max_videos,
+        max_pools=config.max_pools,
         default_pool=config.default_pool,
         max_watchers=config.max_watchers,
     )

@@ -1,11 +1,11 @@
 """The server's side of the local path: one staging file for each client."""
 
 import fcntl
-import hashlib
 import logging
 import os
 import secrets
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from memory_service.errors import Exhausted, InvalidArgument, Overloaded, Unavailable
 from memory_service.local import PROOF_BYTES
+from memory_service.workers import Worker
 
 _log = logging.getLogger(__name__)
 
@@ -47,27 +48,45 @@ class LocalSessions:
     """Staging files in a directory of this server's own. Safe for threads.
 
     A client holds a shared lock on its file. When nobody holds it any more, however the client ended, the
-    session is over and its file goes: that is looked for whenever another session is opened.
+    session is over and its file goes: a thread looks every `sweep_s` seconds. A server holds a lock on its
+    directory in the same way, and the next one, of whatever data, removes those that nobody holds.
     """
 
-    def __init__(self, data_dir: Path, *, max_sessions: int = 64, max_staging_bytes: int = 64 << 20) -> None:
-        """The caller owns `data_dir`, so what a former server staged for it can go. Raises Unavailable."""
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        max_sessions: int = 64,
+        max_staging_bytes: int = 64 << 20,
+        sweep_s: float = 2.0,
+    ) -> None:
+        """Raises Unavailable where no files can be kept in memory."""
         self.data_dir = data_dir.resolve()
         self._max_sessions = max_sessions
         self._max_staging_bytes = max_staging_bytes
-        name = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
-        self._directory = SHARED_MEMORY / f"reverie-{os.getuid()}-{name}"
         self._open: dict[str, _Open] = {}
         self._lock = threading.Lock()
         self._buffers = threading.local()
+        prefix = f"reverie-{os.getuid()}-"
         try:
-            with suppress(FileNotFoundError):
-                shutil.rmtree(self._directory)
-            self._directory.mkdir(mode=0o700)
+            _remove_abandoned(prefix)
+            self._directory, self._directory_fd = _own_directory(prefix)
         except OSError as exc:
             raise Unavailable(
-                f"{self._directory} cannot be made: {exc.strerror}", field="local_path"
+                f"no files in {SHARED_MEMORY}: {exc.strerror}",
+                field="local_path",
+                expected="a file system in memory that can be written to",
             ) from exc
+        self._sweep_s = sweep_s
+        self._beat = time.monotonic()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="local-sessions", daemon=True)
+        self._thread.start()
+
+    @property
+    def worker(self) -> Worker:
+        """The thread that ends sessions."""
+        return Worker(self._thread.name, self._thread.is_alive(), self._beat, 10 * self._sweep_s)
 
     def open(self, num_bytes: int) -> Session:
         """A new session with a staging file of about `num_bytes`, all of it there to be written to.
@@ -78,7 +97,6 @@ class LocalSessions:
             raise InvalidArgument(
                 f"staging_bytes is {num_bytes}", field="staging_bytes", expected="a size in bytes"
             )
-        self.sweep()
         size = PROOF_BYTES + min(max(num_bytes, _MIN_STAGING_BYTES), self._max_staging_bytes)
         session = Session(
             secrets.token_hex(16),
@@ -124,15 +142,24 @@ class LocalSessions:
 
     def close(self) -> None:
         """End all sessions; idempotent."""
+        self._closing.set()
+        self._thread.join()
         with self._lock:
             for name in list(self._open):
                 self._end(name)
-        with suppress(OSError):
-            shutil.rmtree(self._directory)
+            if self._directory_fd >= 0:
+                shutil.rmtree(self._directory, ignore_errors=True)
+                os.close(self._directory_fd)
+                self._directory_fd = -1
 
     @property
     def num_sessions(self) -> int:
         return len(self._open)
+
+    def _run(self) -> None:
+        while not self._closing.wait(self._sweep_s):
+            self._beat = time.monotonic()
+            self.sweep()
 
     def _known(self, session: str) -> _Open:
         opened = self._open.get(session)
@@ -199,6 +226,29 @@ def _staging_file(session: Session) -> int:
             expected=f"more room in {session.path.parent.parent}, or messages",
         ) from exc
     return fd
+
+
+def _own_directory(prefix: str) -> tuple[Path, int]:
+    """A new directory and a descriptor that holds its lock."""
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=prefix, dir=SHARED_MEMORY))
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink:  # else another server took it for abandoned before it was locked
+            return path, fd
+        os.close(fd)
+
+
+def _remove_abandoned(prefix: str) -> None:
+    """Directories of servers that have ended without a word: nobody holds their lock."""
+    for path in SHARED_MEMORY.glob(f"{prefix}*"):
+        with suppress(OSError):
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if _is_free(fd):
+                    shutil.rmtree(path)
+            finally:
+                os.close(fd)
 
 
 def _is_free(fd: int) -> bool:

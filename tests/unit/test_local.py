@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -133,11 +134,40 @@ def test_sessions_are_bounded(sessions: LocalSessions) -> None:
         one.close()
 
 
-def test_the_next_server_removes_what_a_killed_one_left(tmp_path: Path) -> None:
-    left = LocalSessions(tmp_path).open(0)
+def test_the_next_server_removes_what_a_killed_one_left_and_nothing_of_one_that_lives(
+    sessions: LocalSessions, tmp_path: Path
+) -> None:
+    lives = sessions.open(0)
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom memory_service.local.sessions import LocalSessions\n"
+        "print(LocalSessions(Path(sys.argv[1])).open(0).path, flush=True)\nos.kill(os.getpid(), 9)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True, check=False
+    )
+    left = Path(ended.stdout.strip())
+    assert left.exists()
     after = LocalSessions(tmp_path)
-    assert not left.path.exists()
+    assert not left.parent.exists()
+    assert lives.path.exists()
     after.close()
+
+
+def test_a_session_that_nobody_holds_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions_module, "_GRACE_S", 0.1)
+    made = LocalSessions(tmp_path, sweep_s=0.02)
+    session = made.open(0)
+    held = made.open(0)
+    client = staging(held)
+    until = time.monotonic() + 10
+    while session.path.exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert held.path.exists()
+    assert made.worker.alive
+    client.close()
+    made.close()
+    assert not made.worker.alive
 
 
 class TestReels:

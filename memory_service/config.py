@@ -25,7 +25,15 @@ _COUNTS = (
     "max_streams",
 )
 
-_LIMITS = ("max_index_bytes", "max_bytes", "max_videos", "pool_max_bytes", "pool_max_videos", "pool_ttl_s")
+_LIMITS = (
+    "max_index_bytes",
+    "max_bytes",
+    "max_videos",
+    "max_pools",
+    "pool_max_bytes",
+    "pool_max_videos",
+    "pool_ttl_s",
+)
 
 _SECONDS = ("commit_interval_s", "pool_ttl_s", "idle_s", "stream_idle_s", "drain_s")
 
@@ -74,7 +82,8 @@ class ServiceConfig:
     """Longest time that a kept frame stays without fdatasync at the level "group", seconds."""
 
     max_hot_videos: int = 256
-    """Videos that stay open when nobody uses them; each takes a file, a map and its part of the index."""
+    """Videos that stay open when nobody uses them; each takes about ten file descriptors and its part of the
+    index."""
 
     max_index_bytes: int = 256 << 20
     """Memory for indexes and tables of open videos, in bytes; beyond it idle ones are closed. 0: no limit."""
@@ -84,6 +93,9 @@ class ServiceConfig:
 
     max_videos: int = 0
     """Most videos of all pools together; 0: no limit."""
+
+    max_pools: int = 10_000
+    """Most pools; 0: no limit."""
 
     pool_max_bytes: int = 0
     """Most bytes of records of a pool that nobody created by name; 0: no limit of its own."""

@@ -84,6 +84,7 @@ class MemoryEngine:
         max_index_bytes: int = 256 << 20,
         max_bytes: int = 0,
         max_videos: int = 0,
+        max_pools: int = 10_000,
         default_pool: PoolSpec | None = None,
         max_watchers: int = 64,
         clock: Callable[[], float] = time.monotonic,
@@ -94,9 +95,10 @@ class MemoryEngine:
         `durability` names a level of `Durability`, `commit_interval_s` is the longest that a kept frame stays
         without fdatasync at the level "group", `extent_bytes` how much file a video gets at a time,
         `max_hot_videos` how many stay open when idle, `max_index_bytes` of indexes and tables. `max_bytes`
-        and `max_videos` hold for all pools together, `default_pool` for each that nobody creates by name; 0
-        is no limit. `clock` is the steady one of expiry. Raises Busy when another process has the directory,
-        InvalidArgument for an unknown index or level, Unavailable.
+        and `max_videos` hold for all pools together, `max_pools` is how many there may be, `default_pool`
+        holds for each that nobody creates by name; 0 is no limit. `clock` is the steady one of expiry. Raises
+        Busy when another process has the directory, InvalidArgument for an unknown index or level,
+        Unavailable.
         """
         self.limits = limits or Limits()
         self._index = load_index(index)
@@ -104,6 +106,7 @@ class MemoryEngine:
         default_pool = default_pool or PoolSpec()
         check_pool_spec(default_pool, "default_pool.")
         check_pool_spec(PoolSpec(max_bytes, max_videos), "")
+        check_whole(max_pools, "max_pools")
         level = durability_level(durability)
         store = FileStore(Path(data_dir), extent_bytes=extent_bytes, read_only=read_only)
         self._durability = str(level)
@@ -133,6 +136,7 @@ class MemoryEngine:
                 self._expiry,
                 self._shares,
                 default=default_pool,
+                max_pools=max_pools,
                 hot=self._hot.share,
                 read_only=read_only,
             )
@@ -226,7 +230,7 @@ class MemoryEngine:
         there, _ = self._videos.create(new)
         if there.spec != plain:
             raise AlreadyExists(
-                f"video {key.pool}/{key.video} is there with another spec",
+                f"video {key} is there with another spec",
                 field="spec",
                 expected=str(there.spec),
             )

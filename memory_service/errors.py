@@ -96,7 +96,7 @@ class TooLarge(ServiceError):
 class Exhausted(ServiceError):
     """A quota or the disk is used up.
 
-    `details` of a quota: "used", "allowed", "unit" ("bytes" or "videos").
+    `details` of a quota: "used", "allowed", "unit" ("bytes", "videos" or "pools").
     """
 
 

@@ -49,7 +49,7 @@ class Held:
 
 
 class PoolFiles:
-    """The pools of one data directory. Names must have been validated. The caller serialises changes."""
+    """The pools of one data directory. Names have been validated. The caller serialises changes of each."""
 
     def __init__(self, data_dir: Path) -> None:
         self._root = data_dir

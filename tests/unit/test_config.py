@@ -101,6 +101,7 @@ def test_addresses_that_are_none(address: str) -> None:
         ("max_index_bytes", -1),
         ("max_bytes", -1),
         ("max_videos", -1),
+        ("max_pools", -1),
         ("pool_max_bytes", -1),
         ("pool_max_videos", -1),
         ("pool_ttl_s", -0.5),

@@ -57,7 +57,7 @@ class MissingKVError(GeneratorError):
 
     def __init__(self, handles: Sequence[Handle]) -> None:
         self.handles = tuple(handles)
-        names = [f"{h.key.pool}/{h.key.video} epoch {h.epoch} frame {h.frame}" for h in handles]
+        names = [f"{h.key} epoch {h.epoch} frame {h.frame}" for h in handles]
         super().__init__(
             f"no keys and values for {len(names)} retrieved frame(s): {_some(names)}; they were "
             "made by another process or video, and re-creating them from latents is not available"
@@ -70,7 +70,7 @@ class HistoryNotEmptyError(GeneratorError):
     def __init__(self, key: VideoKey, length: int) -> None:
         self.key = key
         self.length = length
-        super().__init__(f"video {key.pool}/{key.video} already has {length} frames; expected an empty video")
+        super().__init__(f"video {key} already has {length} frames; expected an empty video")
 
 
 def _some(names: Sequence[str], limit: int = 8) -> str:

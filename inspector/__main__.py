@@ -91,7 +91,7 @@ def embeddings(memory: Memory, info: VideoInfo) -> Embeddings:
     """All stored embeddings [n, D] of a video. Raises ValueError where it has no frame."""
     length = info.state.length
     if not length:
-        raise ValueError(f"{info.key.pool}/{info.key.video} has no frame")
+        raise ValueError(f"{info.key} has no frame")
     spans = [Span(start, min(start + FETCH_FRAMES, length)) for start in range(0, length, FETCH_FRAMES)]
     return np.stack(
         [frame.embedding for span in spans for frame in memory.fetch(handles(memory, info.key, span))]
@@ -106,7 +106,7 @@ def handles(memory: Memory, key: VideoKey, span: Span) -> list[Handle]:
 
 
 def title(info: VideoInfo) -> str:
-    name = f"{info.key.pool}/{info.key.video}"
+    name = str(info.key)
     return f"{name}: {info.spec.metadata['prompt']}" if "prompt" in info.spec.metadata else name
 
 

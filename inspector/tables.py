@@ -68,7 +68,7 @@ def retrieval_row(retrieval: Retrieval) -> Row:
         "num_candidates": retrieval.num_candidates,
         "runner_up_frames": list(retrieval.runner_up_frames),
         "runner_up_scores": list(retrieval.runner_up_scores),
-        "videos": [f"{key.pool}/{key.video}" for key in retrieval.videos],
+        "videos": [str(key) for key in retrieval.videos],
     }
 
 

@@ -30,6 +30,10 @@ class VideoKey:
     pool: str
     video: str
 
+    def __str__(self) -> str:
+        """As people write it and logs show it: "pool/video"."""
+        return f"{self.pool}/{self.video}"
+
 
 @dataclass(frozen=True, slots=True)
 class Span:

@@ -73,7 +73,7 @@ def check_scope(scope: Scope, limits: Limits) -> None:
         check_key(one.key, f"scope.videos[{i}].key")
         if one.key in seen:
             raise InvalidArgument(
-                f"video {one.key.pool}/{one.key.video} twice",
+                f"video {one.key} twice",
                 field=f"scope.videos[{i}].key",
                 expected="each video once",
             )

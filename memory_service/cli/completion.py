@@ -7,7 +7,6 @@ from itertools import pairwise
 from memory_service.cli.asking import KEY_METAVAR, POOL_METAVAR, connected
 from memory_service.cli.command import Command, Environment
 from memory_service.cli.output import Answer
-from memory_service.cli.videos import name_of
 from memory_service.errors import ServiceError
 
 _ASK_TIMEOUT_S = 0.5
@@ -141,7 +140,7 @@ def _names(
             if not slash:
                 end = "/" if wanted.metavar == KEY_METAVAR else ""
                 return [found.pool + end for found in memory.list_pools()]
-            return [name_of(found.key) for found in memory.list_videos(pool, limit=_MAX_KEYS)]
+            return [str(found.key) for found in memory.list_videos(pool, limit=_MAX_KEYS)]
         finally:
             memory.close()
     except ServiceError:

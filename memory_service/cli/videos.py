@@ -7,7 +7,7 @@ from memory_service.cli.command import Command
 from memory_service.cli.output import Answer, Row, time_of
 from memory_service.errors import NotFound
 from memory_service.memory import Memory
-from memory_service.types import Retrieval, VideoInfo, VideoKey
+from memory_service.types import Retrieval, VideoInfo
 
 _PAGE = 1000
 """Videos per question, so that a pool of 100,000 is a stream and not one answer."""
@@ -55,21 +55,16 @@ def _seal(memory: Memory, options: argparse.Namespace) -> Answer:
 def _heartbeat(memory: Memory, options: argparse.Namespace) -> Answer:
     missing = memory.heartbeat([parse_key(text) for text in options.keys])
     if missing:
-        names = ", ".join(map(name_of, missing))
+        names = ", ".join(map(str, missing))
         raise NotFound(f"not there: {names}", field="keys", expected="videos that were created")
     return {"alive": len(options.keys)}
-
-
-def name_of(key: VideoKey) -> str:
-    """POOL/VIDEO."""
-    return f"{key.pool}/{key.video}"
 
 
 def video_row(found: VideoInfo) -> Row:
     """What the tables say of a video."""
     spec, state = found.spec, found.state
     return {
-        "video": name_of(found.key),
+        "video": str(found.key),
         "length": state.length,
         "durable": state.durable,
         "epoch": state.epoch,
@@ -79,7 +74,7 @@ def video_row(found: VideoInfo) -> Row:
         "embedding_dim": spec.embedding_dim,
         "encoder": spec.encoder_id,
         "created": time_of(found.created_unix_ms),
-        "parent": f"{name_of(found.parent.key)}@{found.parent.length}" if found.parent else None,
+        "parent": f"{found.parent.key}@{found.parent.length}" if found.parent else None,
     }
 
 
@@ -94,7 +89,7 @@ def _retrieval_row(one: Retrieval) -> Row:
         "policy": one.policy,
         "frames": " ".join(map(str, one.frames)),
         "scores": " ".join(f"{score:.3f}" for score in one.scores),
-        "videos": " ".join(map(name_of, one.videos)),
+        "videos": " ".join(map(str, one.videos)),
         "search_us": one.search_us,
     }
 

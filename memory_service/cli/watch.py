@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from memory_service.cli.asking import asking, asks
 from memory_service.cli.command import Command
 from memory_service.cli.output import Answer, Row, time_of
-from memory_service.cli.videos import name_of
 from memory_service.memory import Memory
 from memory_service.types import Event
 
@@ -29,7 +28,7 @@ def _rows(memory: Memory, pool: str, video: str, count: int | None) -> Iterator[
 def _row(event: Event) -> Row:
     row: dict[str, object] = {"time": time_of(event.unix_ms), "event": str(event.kind)}
     if event.key is not None:
-        row["video"] = name_of(event.key)
+        row["video"] = str(event.key)
     if event.state is not None:
         row |= {"length": event.state.length, "durable": event.state.durable, "epoch": event.state.epoch}
     if event.retrieval is not None:

@@ -71,7 +71,7 @@ def _checked(there: VideoInfo, parent: VideoKey, metadata: Mapping[str, str] | N
     """Raises AlreadyExists where other metadata were asked for than the fork has."""
     if metadata and there.spec.metadata != dict(metadata):
         raise AlreadyExists(
-            f"the fork {there.key.pool}/{there.key.video} of {parent.pool}/{parent.video} is there",
+            f"the fork {there.key} of {parent} is there",
             field="metadata",
             expected=str(there.spec.metadata),
         )
@@ -80,7 +80,7 @@ def _checked(there: VideoInfo, parent: VideoKey, metadata: Mapping[str, str] | N
 
 def _other(key: VideoKey) -> AlreadyExists:
     return AlreadyExists(
-        f"video {key.pool}/{key.video} is there, and is not this fork",
+        f"video {key} is there, and is not this fork",
         field="key",
         expected="a new name, or the parent, epoch and length of the fork that is there",
     )

@@ -129,6 +129,4 @@ def _disk() -> Iterator[None]:
 
 
 def _exists(key: VideoKey) -> AlreadyExists:
-    return AlreadyExists(
-        f"video {key.pool}/{key.video} is there", field="key", expected="the name of no video"
-    )
+    return AlreadyExists(f"video {key} is there", field="key", expected="the name of no video")

@@ -31,8 +31,7 @@ class RetrievalLog:
         try:
             self.note(self._reel.append(Kind.RETRIEVAL, pack_retrieval(retrieval)))
         except ServiceError as exc:
-            name = f"{self._key.pool}/{self._key.video}"
-            _log.warning("retrieval not logged video=%s reason=%s", name, exc)
+            _log.warning("retrieval not logged video=%s reason=%s", self._key, exc)
 
     def ends_with(self, retrieval: Retrieval) -> bool:
         """Whether the last entry is this one, but for its times."""

@@ -116,7 +116,7 @@ def _fits(spec: VideoSpec, home: VideoSpec, asks: Sequence[Ask], target: _Target
     fits = (spec.embedding_dim, spec.encoder_id, named) == wanted
     if not fits and target.field:
         raise InvalidArgument(
-            f"video {target.key.pool}/{target.key.video} holds other embeddings than the video that is asked",
+            f"video {target.key} holds other embeddings than the video that is asked",
             field=target.field,
             expected=f"dimension {wanted[0]}, encoder {wanted[1]!r}"
             + (f", named {wanted[2]}" if names else ""),

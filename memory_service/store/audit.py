@@ -94,8 +94,7 @@ def audit(
     walk.run()
     problems = walk.judged()
     if base is None and walk.key not in (None, key):
-        assert walk.key is not None
-        message = f"the reel of {walk.key.pool}/{walk.key.video}"
+        message = f"the reel of {walk.key}"
         problems.insert(0, _Problem(0, 0, Part.NAME, message, 0, _spans(0, walk.frames)))
     findings = tuple(replace(p.finding(path), pool=key.pool, video=key.video) for p in problems)
     return Audit(walk.frames, len(data), walk.epoch or 0, walk.bases, findings)

@@ -58,9 +58,8 @@ def link_bases(reel: Path, epoch: int, branch: Branch) -> list[Path]:
     except OSError as exc:
         remove_links(links)
         if isinstance(exc, FileNotFoundError):
-            parent = branch.lineage.parent.key
             raise NotFound(
-                f"video {parent.pool}/{parent.video} was dropped meanwhile",
+                f"video {branch.lineage.parent.key} was dropped meanwhile",
                 field="parent",
                 expected="a video that is there",
             ) from exc

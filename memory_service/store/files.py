@@ -104,7 +104,7 @@ class FileStore:
                     path.unlink()
                 raise
         except FileExistsError as exc:
-            raise AlreadyExists(f"video {key.pool}/{key.video} exists", field="key") from exc
+            raise AlreadyExists(f"video {key} exists", field="key") from exc
         except OSError as exc:
             raise storage_error(f"reel {path} cannot be created", exc) from exc
 
@@ -266,6 +266,4 @@ class FileStore:
 
 def not_found(key: VideoKey) -> NotFound:
     """The error for a video that is not there."""
-    return NotFound(
-        f"there is no video {key.pool}/{key.video}", field="key", expected="a video that was created"
-    )
+    return NotFound(f"there is no video {key}", field="key", expected="a video that was created")

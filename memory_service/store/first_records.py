@@ -26,7 +26,7 @@ def check_name(path: Path, key: VideoKey, found: Scan) -> None:
     holds = unpack_video(found.records[0]).key
     if holds != key:
         raise DataLoss(
-            f"reel {path} holds video {holds.pool}/{holds.video}",
+            f"reel {path} holds video {holds}",
             field="key",
             expected="its own video",
             details={"path": str(path)},

@@ -136,7 +136,7 @@ def _memory(info: ServerInfo, vitals: Vitals) -> Iterator[Metric]:
     yield gauges("videos", "Videos that are there, and those of them that are open", "state", videos)
     yield gauge("limit_videos", "Videos allowed for all pools together; 0 is no limit", info.max_videos)
     yield counter("opened", "Videos opened, the new ones too", vitals.opened)
-    yield counter("cooled", "Open videos closed to make room (evictions from the hot set)", vitals.cooled)
+    yield counter("cooled", "Videos cooled: open ones closed to make room", vitals.cooled)
     if vitals.redundancy is not None:
         yield gauge(
             "hit_redundancy",

@@ -198,7 +198,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One further term of a score: `weight` times the cosine of `embedding` and the frame's one of that name."""
+    """One further term of a score: `weight` times the cosine of `embedding` and the frame's of that name."""
 
     name: str
     embedding: Embeddings

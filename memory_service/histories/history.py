@@ -150,16 +150,14 @@ class History:
         try:
             self._index.add(self.key, rows)
         except (OSError, MemoryError) as exc:
-            name = f"{self.key.pool}/{self.key.video}"
             raise Unavailable(
-                f"the index of video {name} cannot grow: {exc}", expected="free memory on the server"
+                f"the index of video {self.key} cannot grow: {exc}", expected="free memory on the server"
             ) from exc
 
     def _check_unsealed(self) -> None:
         if self.sealed:
-            name = f"{self.key.pool}/{self.key.video}"
             raise Sealed(
-                f"video {name} is sealed", field="key", expected="a video that is not, or a fork of it"
+                f"video {self.key} is sealed", field="key", expected="a video that is not, or a fork of it"
             )
 
     def _take(self, record: Record) -> None:

@@ -14,6 +14,7 @@ from memory_service.security.access import authorize, subject
 from memory_service.security.tokens import Token
 from memory_service.serving.admission import InflightBytes, Receivers, host_of
 from memory_service.serving.request_log import log_request
+from memory_service.serving.stream_shares import StreamShares
 from memory_service.serving.turns import Turns
 from memory_service.wire.status import to_status
 
@@ -41,6 +42,7 @@ class Common:
     turns: Turns
     inflight: InflightBytes
     receivers: Receivers
+    streams: StreamShares
     calls: "set[Call]"
     """Those that are open. Adding to a set and discarding from it are atomic."""
     observer: Observer | None
@@ -149,11 +151,14 @@ class Call:
         return data
 
     def admit(self, request: Any) -> None:
-        """Let a decoded request pass if the caller may make it. Raises PermissionDenied."""
+        """Let a decoded request pass if the caller may make it. Raises PermissionDenied, Overloaded."""
         if self.token is not None:
             authorize(self.method, request, self.token)
         if not self._pool:
-            self._pool, self._video = subject(self.method, request)
+            pool, self._video = subject(self.method, request)
+            if pool:
+                self._common.streams.enter(self.method, pool)
+            self._pool = pool
 
     def work(self) -> None:
         """Have a turn to be at work, waiting for it if need be. Raises Overloaded, what ended the call."""
@@ -192,6 +197,8 @@ class Call:
     def finish(self, status: str = "OK", error: ServiceError | None = None) -> None:
         """Log the call, once, at its end; then a stream's status is sent, unless `end` has sent one."""
         self.pause()
+        if self._pool:
+            self._common.streams.leave(self.method, self._pool)
         seconds = time.perf_counter() - self._began
         log_request(
             self.method,

@@ -24,6 +24,7 @@ from memory_service.serving.admission import (
 )
 from memory_service.serving.call import Call, Common, Observer
 from memory_service.serving.open_calls import OpenCalls
+from memory_service.serving.stream_shares import StreamShares
 from memory_service.serving.turns import Turns
 from memory_service.wire.status import reason
 from memory_service.workers import Worker
@@ -71,6 +72,14 @@ class Gate:
             turns=Turns(max_running=config.num_threads, max_waiting=config.max_waiting),
             inflight=InflightBytes(config.max_inflight_bytes),
             receivers=Receivers(config.num_threads + config.max_waiting),
+            streams=StreamShares(
+                {
+                    Lane.APPEND_STREAMS: config.max_append_streams,
+                    Lane.READ_STREAMS: config.max_read_streams,
+                    Lane.IMPORTS: config.max_imports,
+                    Lane.WATCHERS: config.max_watchers,
+                }
+            ),
             calls=set(),
             observer=observer,
             idle_s=config.idle_s,

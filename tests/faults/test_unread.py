@@ -21,7 +21,8 @@ from memory_service.v1.memory_pb2_grpc import MemoryServiceStub
 from memory_service.wire.status import from_rpc_error
 
 NUM_STREAMS = 64
-MAX_FETCHES = ServiceConfig.max_read_streams
+MAX_FETCHES = ServiceConfig.max_read_streams * 3 // 4
+"""One pool's share."""
 SPEC = VideoSpec(8, "float32", (1 << 18,), "tests/sha256:00")
 QUICKLY_S = 5.0
 

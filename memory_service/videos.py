@@ -85,9 +85,9 @@ class Videos:
         """The video that is there under `key`, or else the one whose files `make` brings into being.
 
         `num_bytes` is what its own reel will hold, `booked_bytes` how many of them the caller has booked:
-        they are the video's once `make` has returned. `shared` are the reels of others, `kind` is the event. A pool
-        that is not there is made. Returns the video and whether it is new. Raises Exhausted and what `make`
-        raises: there is no video then.
+        they are the video's once `make` has returned. `shared` are the reels of others, `kind` is the event.
+        A pool that is not there is made. Returns the video and whether it is new. Raises Exhausted and what
+        `make` raises: there is no video then.
         """
         with self._entered(key.pool, True), self._slots.locked(key) as slot:
             try:

@@ -100,7 +100,12 @@ class Videos:
                 except BaseException:
                     self._shares.unlink(key)
                     raise
-                video, new = self._opened(key, slot, num_bytes), True
+                try:
+                    video, new = self._opened(key, slot, num_bytes), True
+                except BaseException:  # a fork of damaged frames, say: then there is none
+                    self._drop(key, slot, None, EventKind.DROPPED)
+                    self._store.settle_drop(key)
+                    raise
             there = video.info()
             self._expiry.touch(key)
             if new:

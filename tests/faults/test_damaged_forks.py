@@ -261,3 +261,20 @@ def test_a_file_that_is_cut_while_it_is_exported_is_data_loss(data_dir: Path, ke
     with pytest.raises(DataLoss):
         memory.get_video(key)
     memory.close()
+
+
+def test_a_fork_of_damaged_frames_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    memory = MemoryEngine(tmp_path / "data")
+    memory.create_video(PARENT, SPEC)
+    memory.append(PARENT, block(0), sync=True)
+    before = memory.info().num_bytes
+    reel = tmp_path / "data" / PARENT.pool / f"{PARENT.video}.reel"
+    at = reel.read_bytes().index(bytes(block(0).parts["latent"][1]))
+    flip(reel, at)
+    with pytest.raises(DataLoss):
+        memory.fork_video(PARENT, VideoKey(PARENT.pool, "fork"), length=3)
+    assert [video.key for video in memory.list_videos(PARENT.pool)] == [PARENT]
+    assert memory.get_pool(PARENT.pool).usage.num_videos == 1
+    assert memory.info().num_bytes == before
+    memory.close()
+    assert [path.name for path in reel.parent.iterdir() if not path.name.startswith(".")] == [reel.name]

@@ -158,13 +158,17 @@ def test_a_process_that_stood_still_has_no_dead_threads() -> None:
     assert told == [False]
 
 
+_FOREIGN_THREADS = ("Thread-", "tqdm_monitor")
+"""What gRPC calls its threads, and what other tests of the same process may have left."""
+
+
 def test_all_background_threads_are_watched(server: Server) -> None:
     """Every thread of ours that is there before a call comes is one that the watchdog asks about."""
     watched = {worker.name for worker in (*server.workers, server.watchdog.worker)}
     ours = {
         thread.name
         for thread in threading.enumerate()
-        if thread.daemon and not thread.name.startswith("Thread-")  # which is how gRPC's are called
+        if thread.daemon and not thread.name.startswith(_FOREIGN_THREADS)
     }
     assert watched == ours
     assert all(worker.alive for worker in server.workers)

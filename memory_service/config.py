@@ -17,6 +17,7 @@ _UNIX_PATH_BYTES = 107
 _COUNTS = (
     "max_hot_videos",
     "num_threads",
+    "max_advance_streams",
     "max_append_streams",
     "max_read_streams",
     "max_imports",
@@ -115,6 +116,9 @@ class ServiceConfig:
     max_waiting: int = 224
     """Calls that wait until one of those at work is done; one pool gets three quarters, more are refused."""
 
+    max_advance_streams: int = 64
+    """AdvanceStream calls that are open at a time; each takes a thread, more are refused."""
+
     max_append_streams: int = 32
     """AppendStream calls that are open at a time; each takes a thread, more are refused."""
 
@@ -134,7 +138,8 @@ class ServiceConfig:
     """Longest time that a call waits for its caller to send or to read, seconds; then it is cancelled."""
 
     stream_idle_s: float = 600.0
-    """The same for AppendStream and Watch, whose callers may have nothing to send or to read for long."""
+    """The same for AdvanceStream, AppendStream and Watch, whose callers may have nothing to send or to read
+    for long."""
 
     max_connections: int = 1024
     """Connections that are open at a time; more are closed at once."""

@@ -32,9 +32,9 @@ from memory_service.local.sessions import LocalSessions
 from memory_service.security.tls import Certificates, ServerTLS
 from memory_service.servicer import Servicer
 from memory_service.serving.binding import bind
-from memory_service.serving.call import Observer
 from memory_service.serving.gate import Gate, Load
 from memory_service.serving.health import Health
+from memory_service.serving.observer import Observer
 from memory_service.serving.watchdog import Watchdog
 from memory_service.telemetry.telemetry import Telemetry
 from memory_service.v1 import memory_pb2, memory_pb2_grpc

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from memory_service.config import UNIX, is_loopback
 from memory_service.errors import DeadlineExceeded, InvalidArgument, Overloaded, ServiceError, Unavailable
+from memory_service.remote.advancing import AdvanceStreams
 from memory_service.security.tls import ClientTLS
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.v1.memory_pb2_grpc import MemoryServiceStub
@@ -76,8 +77,11 @@ class Connection:
             self._channel = grpc.secure_channel(address, tls.credentials(), options=options)
         self.stays_here = _stays_here(address)
         self.stub = MemoryServiceStub(self._channel)  # type: ignore[no-untyped-call]
-        self.advance = self._channel.unary_unary(
-            f"/{SERVICE}/Advance", pb.AdvanceRequest.SerializeToString, AdvanceAnswer
+        encode = pb.AdvanceRequest.SerializeToString
+        self.advance = AdvanceStreams(
+            self._channel.stream_stream(f"/{SERVICE}/AdvanceStream", encode, AdvanceAnswer),
+            self._channel.unary_unary(f"/{SERVICE}/Advance", encode, AdvanceAnswer),
+            timeout_s,
         )
         self.fetch = self._channel.unary_stream(
             f"/{SERVICE}/Fetch", pb.FetchRequest.SerializeToString, FetchAnswer
@@ -170,6 +174,7 @@ class Connection:
     def close(self) -> None:
         """Hang up; idempotent."""
         self.closed = True
+        self.advance.close()
         self._channel.close()
 
 

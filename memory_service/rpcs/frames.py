@@ -51,6 +51,21 @@ class FrameRpcs(Rpcs):
             yield fetch_response(frame, local=local)
 
     def Advance(self, request: pb.AdvanceRequest, context: grpc.ServicerContext) -> bytes:
+        return self._advanced(request)
+
+    def AdvanceStream(
+        self, requests: Iterator[pb.AdvanceRequest], context: grpc.ServicerContext
+    ) -> Iterator[bytes]:
+        key: pb.VideoKey | None = None
+        for request in requests:
+            if key is not None and request.key != key:
+                raise InvalidArgument(
+                    "another video in the same stream", field="key", expected="that of the first request"
+                )
+            key = request.key
+            yield self._advanced(request)
+
+    def _advanced(self, request: pb.AdvanceRequest) -> bytes:
         wire.require(request, "key", "block", "query")
         local = self._is_local(request.local_session)
         key, block = wire.key_from_proto(request.key), self._block(request)

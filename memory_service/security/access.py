@@ -83,6 +83,7 @@ RULES: Mapping[str, Rule] = {
     "Search": _search,
     "Fetch": _fetch,
     "Advance": _key(Right.READ, Right.WRITE),
+    "AdvanceStream": _key(Right.READ, Right.WRITE),
     "ForkVideo": _fork,
     "TruncateVideo": _key(Right.WRITE),
     "SealVideo": _key(Right.WRITE),

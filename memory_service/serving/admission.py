@@ -22,6 +22,7 @@ class Lane(StrEnum):
 
     CALLS = "calls"
     """One request, one answer."""
+    ADVANCE_STREAMS = "advance_streams"
     APPEND_STREAMS = "append_streams"
     READ_STREAMS = "read_streams"
     IMPORTS = "imports"
@@ -35,6 +36,7 @@ class Lane(StrEnum):
 
 
 LANES: Mapping[str, Lane] = {
+    "AdvanceStream": Lane.ADVANCE_STREAMS,
     "AppendStream": Lane.APPEND_STREAMS,
     "Fetch": Lane.READ_STREAMS,
     "ExportVideo": Lane.READ_STREAMS,

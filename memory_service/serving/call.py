@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 
@@ -13,6 +13,8 @@ from memory_service.errors import Cancelled, InvalidArgument, ServiceError
 from memory_service.security.access import authorize, subject
 from memory_service.security.tokens import Token
 from memory_service.serving.admission import InflightBytes, Receivers, host_of
+from memory_service.serving.exchange import COUNTED, Exchange
+from memory_service.serving.observer import Observer
 from memory_service.serving.request_log import log_request
 from memory_service.serving.stream_shares import StreamShares
 from memory_service.serving.turns import Turns
@@ -23,16 +25,6 @@ _NO_DEADLINE_S = 1e7
 
 Send = Callable[[bytes | None], None]
 """Sends one message of a stream, or with None the status that the context has."""
-
-
-class Observer(Protocol):
-    """Hears of every call, in its thread: must be quick, and whatever it raises is a defect."""
-
-    def began(self, method: str) -> None:
-        """A call got its thread; `method` is the bare name, e.g. "Advance"."""
-
-    def finished(self, method: str, status: str, seconds: float, bytes_in: int, bytes_out: int) -> None:
-        """A call that began has ended, with the name of a gRPC status and the time since it began."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +55,7 @@ class Call:
         "_common",
         "_context",
         "_ended",
+        "_exchange",
         "_finished",
         "_held_bytes",
         "_idle_until",
@@ -104,6 +97,8 @@ class Call:
         self._turn_since: float | None = None
         self._held_bytes = self._bytes_in = self._bytes_out = 0
         self._pool = self._video = ""
+        counted = COUNTED.get(method)
+        self._exchange = None if counted is None else Exchange(counted, self._report, common.observer)
         self._began = time.perf_counter()
         if common.observer is not None:
             common.observer.began(method)
@@ -148,6 +143,8 @@ class Call:
                 self._idle_until = None
         if data is not None:
             self._take(len(data))
+            if self._exchange is not None:
+                self._exchange.begin(len(data))
         return data
 
     def admit(self, request: Any) -> None:
@@ -186,6 +183,8 @@ class Call:
             self._idle_until = None
             self._common.inflight.add(-len(data))
         self.cancellation.check()
+        if self._exchange is not None:
+            self._exchange.end(len(data))
 
     def answer(self, data: bytes) -> None:
         """The one message of the answer: gRPC sends it, and it is held until `closed`."""
@@ -199,21 +198,12 @@ class Call:
         self.pause()
         if self._pool:
             self._common.streams.leave(self.method, self._pool)
-        seconds = time.perf_counter() - self._began
-        log_request(
-            self.method,
-            status,
-            seconds,
-            bytes_in=self._bytes_in,
-            bytes_out=self._bytes_out,
-            peer=self._context.peer,
-            token=self.token,
-            subject=(self._pool, self._video),
-            timeout_s=self._timeout_s,
-            field=error.field if error is not None else "",
-        )
-        if self._common.observer is not None:
-            self._common.observer.finished(self.method, status, seconds, self._bytes_in, self._bytes_out)
+        seconds, field = time.perf_counter() - self._began, error.field if error is not None else ""
+        if self._exchange is None:
+            self._report(self.method, status, seconds, self._bytes_in, self._bytes_out, field)
+        else:
+            self._exchange.end(0, status, field)
+            self._report(self.method, status, seconds, 0, 0, field)
         self.cancellation.forget()
         with self._lock:
             self._finished = True
@@ -267,6 +257,24 @@ class Call:
         self._bytes_in += num_bytes
         self._common.inflight.take(num_bytes)
         self._held_bytes = num_bytes
+
+    def _report(
+        self, method: str, status: str, seconds: float, bytes_in: int, bytes_out: int, field: str
+    ) -> None:
+        log_request(
+            method,
+            status,
+            seconds,
+            bytes_in=bytes_in,
+            bytes_out=bytes_out,
+            peer=self._context.peer,
+            token=self.token,
+            subject=(self._pool, self._video),
+            timeout_s=self._timeout_s,
+            field=field,
+        )
+        if self._common.observer is not None:
+            self._common.observer.finished(method, status, seconds, bytes_in, bytes_out)
 
     def _close(self, error: ServiceError | None) -> None:
         """Send the status of a stream; under the lock, as it can be sent only once."""

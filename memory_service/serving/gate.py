@@ -22,7 +22,8 @@ from memory_service.serving.admission import (
     Receivers,
     overloaded,
 )
-from memory_service.serving.call import Call, Common, Observer
+from memory_service.serving.call import Call, Common
+from memory_service.serving.observer import Observer
 from memory_service.serving.open_calls import OpenCalls
 from memory_service.serving.stream_shares import StreamShares
 from memory_service.serving.turns import Turns
@@ -36,7 +37,7 @@ _NUM_PROBES, _NUM_PROBE_STREAMS, _NUM_REFUSERS = 2, 8, 2
 _WAITING_PROBES, _WAITING_REFUSALS = 64, 1 << 12
 _WAITING_CALLS = 1024
 """Calls that have been announced and have no thread yet: their requests have not been received."""
-_PATIENT = frozenset((Lane.APPEND_STREAMS, Lane.WATCHERS))
+_PATIENT = frozenset((Lane.ADVANCE_STREAMS, Lane.APPEND_STREAMS, Lane.WATCHERS))
 """Lanes whose callers may have nothing to say for long; when the server drains, these calls end at once."""
 
 
@@ -74,6 +75,7 @@ class Gate:
             receivers=Receivers(config.num_threads + config.max_waiting),
             streams=StreamShares(
                 {
+                    Lane.ADVANCE_STREAMS: config.max_advance_streams,
                     Lane.APPEND_STREAMS: config.max_append_streams,
                     Lane.READ_STREAMS: config.max_read_streams,
                     Lane.IMPORTS: config.max_imports,
@@ -89,6 +91,7 @@ class Gate:
         self.probes = Probes()
         sizes = {
             Lane.CALLS: (config.num_threads + config.max_waiting, _WAITING_CALLS),
+            Lane.ADVANCE_STREAMS: (config.max_advance_streams, 0),
             Lane.APPEND_STREAMS: (config.max_append_streams, 0),
             Lane.READ_STREAMS: (config.max_read_streams, 0),
             Lane.IMPORTS: (config.max_imports, 0),

@@ -8,7 +8,7 @@ _BUCKETS_S = (
 
 
 class CallMetrics:
-    """An observer of calls (`memory_service.serving.call.Observer`); a call costs it a few microseconds.
+    """An observer of calls (`memory_service.serving.observer.Observer`); a call costs it a few microseconds.
 
     Methods and statuses are gRPC's own few: their product bounds the number of series.
     """

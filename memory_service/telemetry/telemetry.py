@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from memory_service.config import ServiceConfig
-from memory_service.serving.call import Observer
+from memory_service.serving.observer import Observer
 
 if TYPE_CHECKING:
     from memory_service.telemetry.collector import Served

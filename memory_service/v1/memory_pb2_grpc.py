@@ -83,8 +83,8 @@ class MemoryServiceStub:
     Access
     Where the server has tokens, a call carries `authorization: Bearer TOKEN` in its metadata. A token gives rights in
     pools: `read` (GetPool, GetVideo, ListVideos, Search, Fetch, ListRetrievals, Watch, ExportVideo), `write` (CreateVideo, Append,
-    AppendStream, Advance, ForkVideo, TruncateVideo, SealVideo, ImportVideo, Heartbeat; Advance, and ForkVideo for its
-    parent, need `read` too), `admin` (DropVideo, CreatePool, UpdatePool, DropPool; on every pool: OpenLocal).
+    AppendStream, Advance, AdvanceStream, ForkVideo, TruncateVideo, SealVideo, ImportVideo, Heartbeat; Advance,
+    AdvanceStream, and ForkVideo for its parent, need `read` too), `admin` (DropVideo, CreatePool, UpdatePool, DropPool; on every pool: OpenLocal).
     ListPools shows the pools in which the caller has a right. ServerInfo, health and reflection need any valid token.
     """
 
@@ -156,6 +156,11 @@ class MemoryServiceStub:
                 _registered_method=True)
         self.Advance = channel.unary_unary(
                 '/memory_service.v1.MemoryService/Advance',
+                request_serializer=memory__service_dot_v1_dot_memory__pb2.AdvanceRequest.SerializeToString,
+                response_deserializer=memory__service_dot_v1_dot_memory__pb2.AdvanceResponse.FromString,
+                _registered_method=True)
+        self.AdvanceStream = channel.stream_stream(
+                '/memory_service.v1.MemoryService/AdvanceStream',
                 request_serializer=memory__service_dot_v1_dot_memory__pb2.AdvanceRequest.SerializeToString,
                 response_deserializer=memory__service_dot_v1_dot_memory__pb2.AdvanceResponse.FromString,
                 _registered_method=True)
@@ -274,8 +279,8 @@ class MemoryServiceServicer:
     Access
     Where the server has tokens, a call carries `authorization: Bearer TOKEN` in its metadata. A token gives rights in
     pools: `read` (GetPool, GetVideo, ListVideos, Search, Fetch, ListRetrievals, Watch, ExportVideo), `write` (CreateVideo, Append,
-    AppendStream, Advance, ForkVideo, TruncateVideo, SealVideo, ImportVideo, Heartbeat; Advance, and ForkVideo for its
-    parent, need `read` too), `admin` (DropVideo, CreatePool, UpdatePool, DropPool; on every pool: OpenLocal).
+    AppendStream, Advance, AdvanceStream, ForkVideo, TruncateVideo, SealVideo, ImportVideo, Heartbeat; Advance,
+    AdvanceStream, and ForkVideo for its parent, need `read` too), `admin` (DropVideo, CreatePool, UpdatePool, DropPool; on every pool: OpenLocal).
     ListPools shows the pools in which the caller has a right. ServerInfo, health and reflection need any valid token.
     """
 
@@ -372,6 +377,17 @@ class MemoryServiceServicer:
     def Advance(self, request, context):
         """The hot path, one round trip per block: appends `block`, searches the history that now includes it, and
         returns hits together with the payloads that the caller does not hold. Safe to retry, like Append.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AdvanceStream(self, request_iterator, context):
+        """Advances of one video over one call, which spares each of them the set-up of a call: what it does with a request, and
+        what it answers, is what Advance does. All requests are whole, and of the same video. Answers come in the order of
+        the requests; the first error ends the stream. The number of streams is bounded (OVERLOADED), and one that is idle for
+        long is hung up on: a client then goes on with Advance, which is also how it learns what became of a request without
+        an answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -535,6 +551,11 @@ def add_MemoryServiceServicer_to_server(servicer, server):
                     request_deserializer=memory__service_dot_v1_dot_memory__pb2.AdvanceRequest.FromString,
                     response_serializer=memory__service_dot_v1_dot_memory__pb2.AdvanceResponse.SerializeToString,
             ),
+            'AdvanceStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.AdvanceStream,
+                    request_deserializer=memory__service_dot_v1_dot_memory__pb2.AdvanceRequest.FromString,
+                    response_serializer=memory__service_dot_v1_dot_memory__pb2.AdvanceResponse.SerializeToString,
+            ),
             'AppendStream': grpc.stream_stream_rpc_method_handler(
                     servicer.AppendStream,
                     request_deserializer=memory__service_dot_v1_dot_memory__pb2.AppendStreamRequest.FromString,
@@ -656,8 +677,8 @@ class MemoryService:
     Access
     Where the server has tokens, a call carries `authorization: Bearer TOKEN` in its metadata. A token gives rights in
     pools: `read` (GetPool, GetVideo, ListVideos, Search, Fetch, ListRetrievals, Watch, ExportVideo), `write` (CreateVideo, Append,
-    AppendStream, Advance, ForkVideo, TruncateVideo, SealVideo, ImportVideo, Heartbeat; Advance, and ForkVideo for its
-    parent, need `read` too), `admin` (DropVideo, CreatePool, UpdatePool, DropPool; on every pool: OpenLocal).
+    AppendStream, Advance, AdvanceStream, ForkVideo, TruncateVideo, SealVideo, ImportVideo, Heartbeat; Advance,
+    AdvanceStream, and ForkVideo for its parent, need `read` too), `admin` (DropVideo, CreatePool, UpdatePool, DropPool; on every pool: OpenLocal).
     ListPools shows the pools in which the caller has a right. ServerInfo, health and reflection need any valid token.
     """
 
@@ -1000,6 +1021,33 @@ class MemoryService:
             request,
             target,
             '/memory_service.v1.MemoryService/Advance',
+            memory__service_dot_v1_dot_memory__pb2.AdvanceRequest.SerializeToString,
+            memory__service_dot_v1_dot_memory__pb2.AdvanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdvanceStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/memory_service.v1.MemoryService/AdvanceStream',
             memory__service_dot_v1_dot_memory__pb2.AdvanceRequest.SerializeToString,
             memory__service_dot_v1_dot_memory__pb2.AdvanceResponse.FromString,
             options,

@@ -4,8 +4,7 @@ import fcntl
 import mmap
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,6 +14,8 @@ from memory_service.local import PROOF_BYTES
 from memory_service.types import Buffer
 
 _ALIGN = 64
+_NOTHING = np.empty(0, np.uint8)
+"""numpy refuses to view an empty buffer."""
 
 Places: TypeAlias = list[tuple[int, int]]
 """Offset and length of each of some payloads."""
@@ -37,24 +38,31 @@ class Staging:
         self._taken: dict[int, int] = {}
         self._lock = threading.Lock()
 
-    @contextmanager
-    def staged(self, payloads: Sequence[Buffer]) -> Iterator[Places | None]:
-        """Offset and length of each payload while inside the `with`; None where there is no room for them."""
-        lengths = [memoryview(payload).nbytes for payload in payloads]
-        start = self._take(sum(map(_aligned, lengths)))
-        if start is None:
-            yield None
-            return
-        try:
-            extents, offset = [], start
-            for payload, length in zip(payloads, lengths, strict=True):
-                self._bytes[offset : offset + length] = np.frombuffer(payload, np.uint8) if length else 0
-                extents.append((offset, length))
-                offset += _aligned(length)
-            yield extents
-        finally:
+    def staged(self, payloads: Sequence[Buffer]) -> "Staged":
+        """To be used in a `with`: offset and length of each payload inside; None where there is no room."""
+        return Staged(self, payloads)
+
+    def put(self, payloads: Sequence[Buffer]) -> Places | None:
+        """Copy the payloads to where they stay until `release`; None where there is no room for them."""
+        if not payloads:
+            return []
+        flat = [np.frombuffer(data, np.uint8) if memoryview(data).nbytes else _NOTHING for data in payloads]
+        offset = self._take(sum([_aligned(len(data)) for data in flat]))
+        if offset is None:
+            return None
+        places = []
+        for data in flat:
+            length = len(data)
+            self._bytes[offset : offset + length] = data
+            places.append((offset, length))
+            offset += _aligned(length)
+        return places
+
+    def release(self, places: Places) -> None:
+        """Give the room of some payloads back."""
+        if places:
             with self._lock:
-                del self._taken[start]
+                del self._taken[places[0][0]]
 
     def close(self) -> None:
         """Give up the lock; the server removes the file."""
@@ -72,6 +80,25 @@ class Staging:
                 return None
             self._taken[start] = max(size, _ALIGN)
             return start
+
+
+class Staged:
+    """Payloads that lie in a staging file while inside the `with`."""
+
+    __slots__ = ("_payloads", "_places", "_staging")
+
+    def __init__(self, staging: Staging, payloads: Sequence[Buffer]) -> None:
+        self._staging = staging
+        self._payloads = payloads
+        self._places: Places | None = None
+
+    def __enter__(self) -> Places | None:
+        self._places = self._staging.put(self._payloads)
+        return self._places
+
+    def __exit__(self, *_how: object) -> None:
+        if self._places is not None:
+            self._staging.release(self._places)
 
 
 def _aligned(size: int) -> int:

@@ -58,6 +58,8 @@ class PayloadCache:
 
     def put(self, frame: Frame, epoch: int | None) -> None:
         """Hold a frame with all its parts, asked for in `epoch`, unless its video is in another by now."""
+        if not self._budget_bytes:
+            return
         num_bytes = bulk.frame_bytes(frame)
         handle = frame.handle
         with self._lock:

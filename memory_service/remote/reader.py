@@ -68,9 +68,11 @@ class Reader:
 
         `epoch` is the one in which their video was known to be when they were asked for.
         """
-        frames = {frame.handle: frame for frame in came}
         for frame in came:
             self._payloads.put(frame, epoch)
+        if not known and [frame.handle for frame in came] == wanted:
+            return tuple(came)
+        frames = {frame.handle: frame for frame in came}
         callers = frozenset(known)
         rest = [handle for handle in wanted if handle not in frames and handle not in callers]
         for handle in rest:

@@ -20,6 +20,7 @@ from memory_service.v1 import memory_pb2 as pb
 def put_block(block: Block, message: pb.Block) -> None:
     """Raises InvalidArgument where `message` cannot carry the block."""
     _put_all_but_payloads(block, message)
+    payloads_of(block)
     for part, payloads in zip(message.parts, block.parts.values(), strict=True):
         part.payloads.extend(map(bytes, payloads))
 
@@ -27,7 +28,7 @@ def put_block(block: Block, message: pb.Block) -> None:
 def put_staged_block(block: Block, places: Iterable[tuple[int, int]], message: pb.Block) -> None:
     """A block whose payloads lie at `places` of a staging file, (offset, length) each, part after part.
 
-    Raises InvalidArgument where `message` cannot carry the block.
+    The places are of `payloads_of(block)`. Raises InvalidArgument where `message` cannot carry the block.
     """
     _put_all_but_payloads(block, message)
     rest = iter(places)
@@ -48,6 +49,8 @@ def payloads_of(block: Block) -> list[Buffer]:
                 expected=f"{len(block.embeddings)}",
             )
         for j, data in enumerate(part):
+            if type(data) is bytes:
+                continue
             # bytes() makes zeros of an integer
             if not isinstance(data, bytes | bytearray | memoryview) or not memoryview(data).c_contiguous:
                 raise InvalidArgument(
@@ -62,11 +65,12 @@ def payloads_of(block: Block) -> list[Buffer]:
 def _put_all_but_payloads(block: Block, message: pb.Block) -> None:
     message.embeddings = wire.vectors_to_bytes(block.embeddings, 2, "block.embeddings")
     wire.fill(message, "block.", start=block.start, unix_ms=block.unix_ms)
-    payloads_of(block)
     for i, name in enumerate(block.parts):
         wire.fill(message.parts.add(), f"block.parts[{i}].", name=name)
-    wire.put_named(block.named, 2, message.named, "block.named")
-    wire.update(message.metadata, block.metadata, "block.metadata")
+    if block.named != {}:
+        wire.put_named(block.named, 2, message.named, "block.named")
+    if block.metadata != {}:
+        wire.update(message.metadata, block.metadata, "block.metadata")
 
 
 ReadStaged: TypeAlias = Callable[[Sequence[tuple[int, int, str]]], Sequence[Buffer]]
@@ -78,15 +82,7 @@ def block_from_proto(message: pb.Block, read: ReadStaged | None = None) -> Block
 
     Raises InvalidArgument where the message holds no block of n frames.
     """
-    parts: dict[str, Sequence[Buffer]] = {}
-    for i, part in enumerate(wire.few(message.parts, "block.parts")):
-        if part.name in parts:
-            raise InvalidArgument(
-                f"part {part.name!r} is there twice", field=f"block.parts[{i}].name", expected="another name"
-            )
-        parts[part.name] = tuple(wire.few(part.payloads, f"block.parts[{i}].payloads"))
-    if any(part.local for part in message.parts):
-        parts = _staged(message, read)
+    parts = _parts(message, read)
     if LATENT not in parts:
         raise InvalidArgument(
             "the block has no latents", field="block.parts", expected=f"a part named {LATENT!r}"
@@ -98,10 +94,24 @@ def block_from_proto(message: pb.Block, read: ReadStaged | None = None) -> Block
         start=message.start,
         embeddings=wire.vectors_from_bytes(message.embeddings, n, "block.embeddings"),
         parts=parts,
-        named=wire.named_from_proto(message.named, n, "block.named"),
-        metadata=dict(wire.few(message.metadata, "block.metadata")),
+        named=wire.named_from_proto(message.named, n, "block.named") if message.named else {},
+        metadata=dict(wire.few(message.metadata, "block.metadata")) if message.metadata else {},
         unix_ms=message.unix_ms,
     )
+
+
+def _parts(message: pb.Block, read: ReadStaged | None) -> dict[str, Sequence[Buffer]]:
+    """Payloads by the name of their part, out of the message or, where it only names places, by `read`."""
+    parts: dict[str, Sequence[Buffer]] = {}
+    staged = False
+    for i, part in enumerate(wire.few(message.parts, "block.parts")):
+        if part.name in parts:
+            raise InvalidArgument(
+                f"part {part.name!r} is there twice", field=f"block.parts[{i}].name", expected="another name"
+            )
+        parts[part.name] = tuple(wire.few(part.payloads, f"block.parts[{i}].payloads"))
+        staged = staged or len(part.local) > 0
+    return _staged(message, read) if staged else parts
 
 
 def _staged(message: pb.Block, read: ReadStaged | None) -> dict[str, Sequence[Buffer]]:
@@ -120,7 +130,7 @@ def _staged(message: pb.Block, read: ReadStaged | None) -> dict[str, Sequence[Bu
             "payloads both in the message and staged", field="block.parts", expected="either for all"
         )
     payloads = iter(read(extents))
-    return {part.name: [next(payloads) for _ in part.local] for part in message.parts}
+    return {part.name: list(islice(payloads, len(part.local))) for part in message.parts}
 
 
 def block_bytes(block: Block) -> int:

@@ -1,19 +1,24 @@
 """Messages with frames, as bytes: payloads are copied once on their way out, and once on their way in.
 
 `bulk` has the same messages as protobuf objects; these are for the answers of Advance and Fetch, which carry
-megabytes.
+megabytes, or places in the server's files: a few kilobytes, which protobuf makes and takes apart as a whole.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import repeat
+from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 from memory_service import wire
 from memory_service.crc32c import crc32c
 from memory_service.errors import DataLoss
 from memory_service.histories.stored_frame import StoredFrame
-from memory_service.types import Appended, Buffer, Frame, Hit, ReelExtent
+from memory_service.types import Appended, Buffer, Frame, Handle, Hit, ReelExtent
 from memory_service.v1 import memory_pb2 as pb
-from memory_service.wire.framing import Pieces, nested, split
+from memory_service.wire.framing import Pieces, nested, prune
+from memory_service.wire.names import Handles, put_handle
+from memory_service.wire.vectors import vector_from_bytes
 
 ReadPlace: TypeAlias = Callable[[ReelExtent, int], Buffer | None]
 """The bytes at a place if they have this CRC-32C, else None."""
@@ -23,17 +28,34 @@ _FRAME = pb.FetchResponse.FRAME_FIELD_NUMBER
 _PAYLOADS = pb.Frame.PAYLOADS_FIELD_NUMBER
 _DATA = pb.Payload.DATA_FIELD_NUMBER
 
+_PREFIX_BYTES = 6
+"""Most bytes that a frame's tag and length take."""
+
+_SMALL_BYTES = 1 << 16
+"""Up to here parsing an answer as a whole costs less than taking it apart."""
+
+_Data: TypeAlias = Sequence[memoryview]
+"""The bytes of one payload; the last counts, as for any field of protobuf."""
+
+_Answer = TypeVar("_Answer", pb.AdvanceResponse, pb.FetchResponse)
+
 
 def advance_response(
     appended: Appended, hits: Sequence[Hit], frames: Sequence[StoredFrame], budget_bytes: int, *, local: bool
 ) -> bytes:
     """An encoded AdvanceResponse with as many frames as fit; with `local`, places instead of payloads."""
-    message = pb.AdvanceResponse(hits=map(wire.hit_to_proto, hits), duplicate=appended.duplicate)
-    message.state.CopyFrom(wire.state_to_proto(appended.state))
+    message = pb.AdvanceResponse(duplicate=appended.duplicate)
+    state, known = message.state, appended.state
+    state.epoch, state.length, state.durable = known.epoch, known.length, known.durable
+    for hit in hits:
+        put_handle(hit.handle, message.hits.add(score=hit.score, pinned=hit.pinned).handle)
+    room_bytes = budget_bytes - message.ByteSize()
+    if local:
+        _add_places(message, frames, room_bytes)
+        return message.SerializeToString()
     pieces: Pieces = [message.SerializeToString()]
-    room_bytes = budget_bytes - len(pieces[0])
     for frame in frames:
-        added = nested(_FRAMES, _frame(frame, local=local))
+        added = nested(_FRAMES, _with_payloads(frame))
         room_bytes -= sum(map(len, added))
         if room_bytes < 0:
             break
@@ -43,47 +65,82 @@ def advance_response(
 
 def fetch_response(frame: StoredFrame, *, local: bool) -> bytes:
     """An encoded FetchResponse; with `local`, places instead of payloads."""
-    return b"".join(nested(_FRAME, _frame(frame, local=local)))
+    if not local:
+        return b"".join(nested(_FRAME, _with_payloads(frame)))
+    message = pb.FetchResponse()
+    _put_with_places(frame, message.frame)
+    return message.SerializeToString()
 
 
-def _frame(frame: StoredFrame, *, local: bool) -> Pieces:
-    head = pb.Frame(
-        handle=wire.handle_to_proto(frame.handle),
-        embedding=bytes(frame.embedding.data),
-        metadata=frame.metadata,
-        unix_ms=frame.unix_ms,
-    )
-    for name, rows in frame.named.items():
-        head.named.add(name=name, embeddings=bytes(rows.data))
+def _add_places(message: pb.AdvanceResponse, frames: Sequence[StoredFrame], room_bytes: int) -> None:
+    """As many frames as fit."""
+    for frame in frames:
+        added = message.frames.add()
+        _put_with_places(frame, added)
+        room_bytes -= added.ByteSize() + _PREFIX_BYTES
+        if room_bytes < 0:
+            del message.frames[-1]
+            return
+
+
+def _with_payloads(frame: StoredFrame) -> Pieces:
+    head = pb.Frame()
+    _put_head(frame, head)
     pieces: Pieces = [head.SerializeToString()]
     for name, payload in frame.parts.items():
-        small = pb.Payload(name=name, crc32c=payload.crc)
-        if local:
-            place = payload.place
-            small.local.path, small.local.inode = place.path, place.inode
-            small.local.offset, small.local.length = place.offset, place.length
-            pieces += nested(_PAYLOADS, [small.SerializeToString()])
-        else:
-            pieces += nested(_PAYLOADS, [small.SerializeToString(), *nested(_DATA, [payload.data])])
+        small = pb.Payload(name=name, crc32c=payload.crc).SerializeToString()
+        pieces += nested(_PAYLOADS, [small, *nested(_DATA, [payload.data])])
     return pieces
 
 
+def _put_with_places(frame: StoredFrame, message: pb.Frame) -> None:
+    _put_head(frame, message)
+    for name, payload in frame.parts.items():
+        place = message.payloads.add(name=name, crc32c=payload.crc).local
+        place.path, place.inode = _relative(payload.reel.path), payload.reel.inode
+        place.offset, place.length = payload.offset, len(payload.data)
+
+
+def _put_head(frame: StoredFrame, message: pb.Frame) -> None:
+    """All but the payloads."""
+    put_handle(frame.handle, message.handle)
+    message.embedding = bytes(frame.embedding.data)
+    message.unix_ms = frame.unix_ms
+    if frame.metadata:
+        message.metadata.update(frame.metadata)
+    for name, rows in frame.named.items():
+        message.named.add(name=name, embeddings=bytes(rows.data))
+
+
+@lru_cache(maxsize=1024)
+def _relative(path: Path) -> str:
+    """A reel's path within the data directory. Taking a path apart costs as much as the rest of a place."""
+    return f"{path.parent.name}/{path.name}"
+
+
 class AdvanceAnswer:
-    """An encoded AdvanceResponse as it arrived: `message` without its frames, these on demand."""
+    """An encoded AdvanceResponse as it arrived: `message` without large payloads, frames on demand."""
 
     def __init__(self, data: bytes) -> None:
         """Raises DecodeError where `data` is no such message."""
-        rest, views = split(memoryview(data), frozenset([_FRAMES]))
-        self.message = pb.AdvanceResponse.FromString(rest)
-        self._views = [view for _, view in views]
+        self.message, self._data = _parsed(pb.AdvanceResponse, data, (_FRAMES, _PAYLOADS, _DATA))
+        self._handles = Handles()
 
     @property
     def state(self) -> pb.VideoState:
         return self.message.state
 
+    @property
+    def hits(self) -> tuple[Hit, ...]:
+        """Raises InvalidArgument where a hit has no key."""
+        of = self._handles.of
+        return tuple([Hit(of(hit.handle), hit.score, hit.pinned) for hit in self.message.hits])
+
     def frames(self, read: ReadPlace) -> list[Frame]:
-        """Its frames, but for those of which `read` cannot give a payload. Raises DataLoss, DecodeError."""
-        return [frame for view in self._views if (frame := _parsed(view, read)) is not None]
+        """Its frames, but for those of which `read` cannot give a payload. Raises DataLoss."""
+        data, of = iter(self._data), self._handles.of
+        frames = [_frame_of(frame, of(frame.handle), data, read) for frame in self.message.frames]
+        return [frame for frame in frames if frame is not None]
 
 
 class FetchAnswer:
@@ -91,41 +148,49 @@ class FetchAnswer:
 
     def __init__(self, data: bytes) -> None:
         """Raises DecodeError where `data` is no such message."""
-        _, views = split(memoryview(data), frozenset([_FRAME]))
-        self._view = views[-1][1] if views else memoryview(b"")
+        self._message, self._data = _parsed(pb.FetchResponse, data, (_FRAME, _PAYLOADS, _DATA))
 
     def frame(self, read: ReadPlace) -> Frame | None:
-        """Its frame, None where `read` cannot give a payload. Raises DataLoss, DecodeError."""
-        return _parsed(self._view, read)
+        """Its frame, None where `read` cannot give a payload. Raises DataLoss."""
+        frame = self._message.frame
+        return _frame_of(frame, wire.handle_from_proto(frame.handle), iter(self._data), read)
 
 
-def _parsed(view: memoryview, read: ReadPlace) -> Frame | None:
-    rest, payloads = split(view, frozenset([_PAYLOADS]))
-    head = pb.Frame.FromString(rest)
+def _parsed(kind: type[_Answer], data: bytes, path: Sequence[int]) -> tuple[_Answer, Iterable[_Data]]:
+    """The message, and for each of its payloads what is not in it because it was not parsed."""
+    if len(data) <= _SMALL_BYTES:
+        return kind.FromString(data), repeat(())
+    rest, views = prune(memoryview(data), path)
+    return kind.FromString(rest), views
+
+
+def _frame_of(message: pb.Frame, handle: Handle, data: Iterator[_Data], read: ReadPlace) -> Frame | None:
     parts: dict[str, Buffer] = {}
-    for _, payload in payloads:
-        small_bytes, data = split(payload, frozenset([_DATA]))
-        small = pb.Payload.FromString(small_bytes)
-        if small.HasField("local"):
-            place = small.local
-            extent = ReelExtent(place.path, place.inode, place.offset, place.length)
-            found = read(extent, small.crc32c)
-            if found is None:
-                return None
-            parts[small.name] = found
+    unread = False
+    for payload, views in zip(message.payloads, data, strict=False):
+        if payload.HasField("local"):
+            place = payload.local
+            found = read(ReelExtent(place.path, place.inode, place.offset, place.length), payload.crc32c)
         else:
-            parts[small.name] = _verified(small, data[-1][1] if data else memoryview(b""))
+            found = _verified(payload, views[-1] if views else payload.data)
+        if found is None:
+            unread = True
+        else:
+            parts[payload.name] = found
+    if unread:
+        return None
+    named = wire.named_from_proto(message.named, 1, "frame.named") if message.named else {}
     return Frame(
-        handle=wire.handle_from_proto(head.handle),
-        embedding=wire.vectors_from_bytes(head.embedding, 1, "frame.embedding")[0],
+        handle=handle,
+        embedding=vector_from_bytes(message.embedding, "frame.embedding"),
         parts=parts,
-        named={name: rows[0] for name, rows in wire.named_from_proto(head.named, 1, "frame.named").items()},
-        metadata=dict(head.metadata),
-        unix_ms=head.unix_ms,
+        named={name: rows[0] for name, rows in named.items()},
+        metadata=dict(message.metadata),
+        unix_ms=message.unix_ms,
     )
 
 
-def _verified(message: pb.Payload, data: memoryview) -> bytes:
+def _verified(message: pb.Payload, data: Buffer) -> bytes:
     """A copy, so that keeping one payload does not keep the whole answer."""
     if crc32c(data) != message.crc32c:
         raise DataLoss(

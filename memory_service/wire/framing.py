@@ -58,9 +58,32 @@ def split(message: memoryview, numbers: frozenset[int]) -> tuple[bytes, list[tup
     return b"".join(rest), taken
 
 
+def prune(message: memoryview, path: Sequence[int]) -> tuple[bytes, list[list[memoryview]]]:
+    """The message without the fields at the end of `path`, encoded, and views of them in order.
+
+    `path` leads from field to field through messages; there is one list, maybe empty, for each message that
+    the last number is a field of. Raises DecodeError where `message` is no encoded message.
+    """
+    rest, taken = split(message, frozenset(path[:1]))
+    views = [view for _, view in taken]
+    if len(path) == 1:
+        return rest, [views]
+    pieces: Pieces = [rest]
+    found: list[list[memoryview]] = []
+    for view in views:
+        small, inner = prune(view, path[1:])
+        pieces += nested(path[0], [small])
+        found += inner
+    return b"".join(pieces), found
+
+
 def _field(message: memoryview, offset: int) -> tuple[int, int | None, int]:
     """Number of the field at `offset`, where its bytes begin (None: it is a number), and where it ends."""
-    tag, offset = _read_varint(message, offset)
+    tag = message[offset]
+    if tag < 0x80:
+        offset += 1
+    else:
+        tag, offset = _read_varint(message, offset)
     number, kind = tag >> 3, tag & 7
     begin = None
     if kind == _LENGTH:

@@ -26,6 +26,28 @@ def handle_to_proto(handle: Handle, field: str = "handle") -> pb.Handle:
     return fill(message, f"{field}.", epoch=handle.epoch, frame=handle.frame)
 
 
+def put_handle(handle: Handle, message: pb.Handle) -> None:
+    """Into a message that is in its place, for handles that came from where they were checked."""
+    key = message.key
+    key.pool, key.video = handle.key.pool, handle.key.video
+    message.epoch, message.frame = handle.epoch, handle.frame
+
+
 def handle_from_proto(message: pb.Handle, field: str = "handle") -> Handle:
     require(message, "key", prefix=f"{field}.")
     return Handle(key_from_proto(message.key), message.epoch, message.frame)
+
+
+class Handles:
+    """The handles of one answer: each is made once however often it is named, and so found by identity."""
+
+    def __init__(self) -> None:
+        self._made: dict[bytes, Handle] = {}
+
+    def of(self, message: pb.Handle) -> Handle:
+        """Raises InvalidArgument."""
+        encoded = message.SerializeToString()
+        made = self._made.get(encoded)
+        if made is None:
+            made = self._made[encoded] = handle_from_proto(message)
+        return made

@@ -3,27 +3,31 @@
 from collections.abc import Sequence
 
 from memory_service.errors import InvalidArgument
-from memory_service.types import Filter, Policy, Query, Scope, ScopeVideo, Term
+from memory_service.types import Filter, Policy, Query, Scope, ScopeVideo, Span, Term
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.wire.fields import extend, few, fill, require, update
 from memory_service.wire.names import key_from_proto, key_to_proto, span_from_proto, span_to_proto
-from memory_service.wire.vectors import vectors_from_bytes, vectors_to_bytes
+from memory_service.wire.vectors import vector_from_bytes, vectors_to_bytes
 
-_TOP_K, _ALL = Policy(), Filter()
+_PLAIN = Query(k=1, eligible=Span(0, 1))
+_TOP_K, _ALL = _PLAIN.policy, _PLAIN.filter
+"""What most queries have, most often these very objects."""
 
 
 def query_to_proto(query: Query, field: str) -> pb.Query:
     if query.embedding is not None and query.frame is not None:
         raise InvalidArgument("two query vectors", field=f"{field}.vector", expected="embedding or frame")
-    message = pb.Query(eligible=span_to_proto(query.eligible, f"{field}.eligible"))
+    message = pb.Query()
+    message.eligible.SetInParent()
+    fill(message.eligible, f"{field}.eligible.", start=query.eligible.start, stop=query.eligible.stop)
     fill(message, f"{field}.", k=query.k, frame=query.frame)
     if query.embedding is not None:
         message.embedding = vectors_to_bytes(query.embedding, 1, f"{field}.embedding")
     if query.weight != 1.0:
         fill(message, f"{field}.", weight=query.weight)
-    if query.policy != _TOP_K:
+    if query.policy is not _TOP_K and query.policy != _TOP_K:
         _put_policy(query.policy, message.policy, f"{field}.policy")
-    if query.filter != _ALL:
+    if query.filter is not _ALL and query.filter != _ALL:
         _put_filter(query.filter, message.filter, f"{field}.filter")
     for i, term in enumerate(query.terms):
         _put_term(term, message.terms.add(), f"{field}.terms[{i}]")
@@ -32,19 +36,16 @@ def query_to_proto(query: Query, field: str) -> pb.Query:
 
 def query_from_proto(message: pb.Query, field: str) -> Query:
     require(message, "eligible", prefix=f"{field}.")
-    vector = message.WhichOneof("vector")
-    embedding = None
-    if vector == "embedding":
-        embedding = vectors_from_bytes(message.embedding, 1, f"{field}.embedding")[0]
+    has = message.HasField
     return Query(
         k=message.k,
         eligible=span_from_proto(message.eligible),
-        embedding=embedding,
-        frame=message.frame if vector == "frame" else None,
-        policy=_policy(message.policy, f"{field}.policy") if message.HasField("policy") else _TOP_K,
-        filter=_filter(message.filter, f"{field}.filter") if message.HasField("filter") else _ALL,
-        terms=_terms(few(message.terms, f"{field}.terms"), f"{field}.terms"),
-        weight=message.weight if message.HasField("weight") else 1.0,
+        embedding=vector_from_bytes(message.embedding, f"{field}.embedding") if has("embedding") else None,
+        frame=message.frame if has("frame") else None,
+        policy=_policy(message.policy, f"{field}.policy") if has("policy") else _TOP_K,
+        filter=_filter(message.filter, f"{field}.filter") if has("filter") else _ALL,
+        terms=_terms(few(message.terms, f"{field}.terms"), f"{field}.terms") if message.terms else (),
+        weight=message.weight if has("weight") else 1.0,
     )
 
 
@@ -109,6 +110,6 @@ def _put_term(term: Term, message: pb.Term, field: str) -> None:
 
 def _terms(messages: Sequence[pb.Term], field: str) -> tuple[Term, ...]:
     return tuple(
-        Term(one.name, vectors_from_bytes(one.embedding, 1, f"{field}[{i}].embedding")[0], one.weight)
+        Term(one.name, vector_from_bytes(one.embedding, f"{field}[{i}].embedding"), one.weight)
         for i, one in enumerate(messages)
     )

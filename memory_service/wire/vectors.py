@@ -13,17 +13,21 @@ from memory_service.types import Embeddings
 from memory_service.wire.fields import few, fill
 
 FLOAT_BYTES = 4
+_FLOAT = np.dtype("<f4")
 
 
 def vectors_from_bytes(data: bytes, count: int, field: str) -> Embeddings:
     """`data` as `count` float32 vectors [count, D], read-only and without a copy."""
     if not data or len(data) % (count * FLOAT_BYTES):
-        raise InvalidArgument(
-            f"{field} has {len(data)} bytes",
-            field=field,
-            expected=f"{count} vectors of float32 values: a positive multiple of {count * FLOAT_BYTES} bytes",
-        )
-    return np.frombuffer(data, dtype="<f4").reshape(count, -1)
+        raise _cut(data, count, field)
+    return np.frombuffer(data, _FLOAT).reshape(count, -1)
+
+
+def vector_from_bytes(data: bytes, field: str) -> Embeddings:
+    """`data` as one float32 vector [D], read-only and without a copy."""
+    if not data or len(data) % FLOAT_BYTES:
+        raise _cut(data, 1, field)
+    return np.frombuffer(data, _FLOAT)
 
 
 def vectors_to_bytes(vectors: Embeddings, ndim: int, field: str) -> bytes:
@@ -35,7 +39,7 @@ def vectors_to_bytes(vectors: Embeddings, ndim: int, field: str) -> bytes:
             field=field,
             expected=f"a float32 array of {ndim} axes",
         )
-    return vectors.astype("<f4", copy=False).tobytes()
+    return vectors.astype(_FLOAT, copy=False).tobytes()
 
 
 def put_named(named: Mapping[str, Embeddings], ndim: int, repeated: Any, field: str) -> None:
@@ -55,3 +59,11 @@ def named_from_proto(repeated: Any, count: int, field: str) -> dict[str, Embeddi
             )
         named[message.name] = vectors_from_bytes(message.embeddings, count, f"{field}[{i}].embeddings")
     return named
+
+
+def _cut(data: bytes, count: int, field: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"{field} has {len(data)} bytes",
+        field=field,
+        expected=f"{count} vectors of float32 values: a positive multiple of {count * FLOAT_BYTES} bytes",
+    )

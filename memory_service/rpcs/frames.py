@@ -56,14 +56,18 @@ class FrameRpcs(Rpcs):
     def AdvanceStream(
         self, requests: Iterator[pb.AdvanceRequest], context: grpc.ServicerContext
     ) -> Iterator[bytes]:
-        key: pb.VideoKey | None = None
+        first: tuple[str, str] | None = None
         for request in requests:
-            if key is not None and request.key != key:
+            name = request.key.pool, request.key.video
+            if first is not None and name != first:
                 raise InvalidArgument(
                     "another video in the same stream", field="key", expected="that of the first request"
                 )
-            key = request.key
-            yield self._advanced(request)
+            first = name
+            answer = self._advanced(request)
+            del request  # a caller may think for long about the next one
+            yield answer
+            del answer
 
     def _advanced(self, request: pb.AdvanceRequest) -> bytes:
         wire.require(request, "key", "block", "query")

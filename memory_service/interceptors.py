@@ -140,6 +140,7 @@ class _Served:
             if self._handler.response_streaming:
                 call.work()
             yield request
+            del request  # a caller may think for long about the next one
 
     def _decoded(self, data: bytes) -> Any:
         try:
@@ -213,6 +214,7 @@ class _Streaming(_Served):
                 if response is None:
                     return
                 call.send(self._encoded(response))
+                del response
         finally:
             close = getattr(responses, "close", None)
             if close is not None:

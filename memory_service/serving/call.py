@@ -142,9 +142,9 @@ class Call:
                 self._receiving = False
                 self._idle_until = None
         if data is not None:
-            self._take(len(data))
             if self._exchange is not None:
                 self._exchange.begin(len(data))
+            self._take(len(data))
         return data
 
     def admit(self, request: Any) -> None:
@@ -182,9 +182,9 @@ class Call:
         finally:
             self._idle_until = None
             self._common.inflight.add(-len(data))
-        self.cancellation.check()
         if self._exchange is not None:
             self._exchange.end(len(data))
+        self.cancellation.check()
 
     def answer(self, data: bytes) -> None:
         """The one message of the answer: gRPC sends it, and it is held until `closed`."""

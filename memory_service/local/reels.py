@@ -30,9 +30,11 @@ class MappedReels:
         with self._lock:
             if self._root < 0:
                 raise FileNotFoundError("the directory is closed")
-            data = self._maps.setdefault(key, GrowingMap())
+            data = self._maps.get(key)
+            if data is None:
+                data = self._maps[key] = GrowingMap()
             self._maps.move_to_end(key)
-            while len(self._maps) > _MAX_MAPS:
+            if len(self._maps) > _MAX_MAPS:
                 self._maps.popitem(last=False)
             found = data.view(extent.offset, extent.length)
             if found is None:

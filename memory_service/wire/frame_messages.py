@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, Self, TypeAlias, TypeVar
 
 from memory_service import wire
 from memory_service.crc32c import crc32c
@@ -139,8 +139,9 @@ class AdvanceAnswer:
     def frames(self, read: ReadPlace) -> list[Frame]:
         """Its frames, but for those of which `read` cannot give a payload. Raises DataLoss."""
         data, of = iter(self._data), self._handles.of
-        frames = [_frame_of(frame, of(frame.handle), data, read) for frame in self.message.frames]
-        return [frame for frame in frames if frame is not None]
+        # Payloads push all else out of the processor's cache, so they are read when the rest is done.
+        drafts = [_Draft.of(frame, of(frame.handle), data) for frame in self.message.frames]
+        return [frame for draft in drafts if (frame := draft.filled(read)) is not None]
 
 
 class FetchAnswer:
@@ -153,7 +154,8 @@ class FetchAnswer:
     def frame(self, read: ReadPlace) -> Frame | None:
         """Its frame, None where `read` cannot give a payload. Raises DataLoss."""
         frame = self._message.frame
-        return _frame_of(frame, wire.handle_from_proto(frame.handle), iter(self._data), read)
+        handle = wire.handle_from_proto(frame.handle)
+        return _Draft.of(frame, handle, iter(self._data)).filled(read)
 
 
 def _parsed(kind: type[_Answer], data: bytes, path: Sequence[int]) -> tuple[_Answer, Iterable[_Data]]:
@@ -164,38 +166,51 @@ def _parsed(kind: type[_Answer], data: bytes, path: Sequence[int]) -> tuple[_Ans
     return kind.FromString(rest), views
 
 
-def _frame_of(message: pb.Frame, handle: Handle, data: Iterator[_Data], read: ReadPlace) -> Frame | None:
-    parts: dict[str, Buffer] = {}
-    unread = False
-    for payload, views in zip(message.payloads, data, strict=False):
-        if payload.HasField("local"):
-            place = payload.local
-            found = read(ReelExtent(place.path, place.inode, place.offset, place.length), payload.crc32c)
-        else:
-            found = _verified(payload, views[-1] if views else payload.data)
-        if found is None:
-            unread = True
-        else:
-            parts[payload.name] = found
-    if unread:
-        return None
-    named = wire.named_from_proto(message.named, 1, "frame.named") if message.named else {}
-    return Frame(
-        handle=handle,
-        embedding=vector_from_bytes(message.embedding, "frame.embedding"),
-        parts=parts,
-        named={name: rows[0] for name, rows in named.items()},
-        metadata=dict(message.metadata),
-        unix_ms=message.unix_ms,
-    )
+class _Draft(NamedTuple):
+    """A frame whose `parts` are still to be read: place or bytes, name and CRC of each."""
+
+    frame: Frame
+    parts: dict[str, Buffer]
+    sources: list[tuple[ReelExtent | Buffer, str, int]]
+
+    @classmethod
+    def of(cls, message: pb.Frame, handle: Handle, data: Iterator[_Data]) -> Self:
+        """Takes as many from `data` as the message has payloads."""
+        sources: list[tuple[ReelExtent | Buffer, str, int]] = []
+        for payload, views in zip(message.payloads, data, strict=False):
+            source: ReelExtent | Buffer
+            if payload.HasField("local"):
+                place = payload.local
+                source = ReelExtent(place.path, place.inode, place.offset, place.length)
+            else:
+                source = views[-1] if views else payload.data
+            sources.append((source, payload.name, payload.crc32c))
+        parts: dict[str, Buffer] = {}
+        named = wire.named_from_proto(message.named, 1, "frame.named") if message.named else {}
+        frame = Frame(
+            handle=handle,
+            embedding=vector_from_bytes(message.embedding, "frame.embedding"),
+            parts=parts,
+            named={name: rows[0] for name, rows in named.items()},
+            metadata=dict(message.metadata),
+            unix_ms=message.unix_ms,
+        )
+        return cls(frame, parts, sources)
+
+    def filled(self, read: ReadPlace) -> Frame | None:
+        """The frame, None where `read` cannot give a payload. Raises DataLoss."""
+        for source, name, crc in self.sources:
+            found = read(source, crc) if isinstance(source, ReelExtent) else _verified(source, name, crc)
+            if found is None:
+                return None
+            self.parts[name] = found
+        return self.frame
 
 
-def _verified(message: pb.Payload, data: Buffer) -> bytes:
+def _verified(data: Buffer, name: str, crc: int) -> bytes:
     """A copy, so that keeping one payload does not keep the whole answer."""
-    if crc32c(data) != message.crc32c:
+    if crc32c(data) != crc:
         raise DataLoss(
-            f"part {message.name!r} was damaged on its way",
-            field="frame.payloads.crc32c",
-            expected="its checksum",
+            f"part {name!r} was damaged on its way", field="frame.payloads.crc32c", expected="its checksum"
         )
     return bytes(data)

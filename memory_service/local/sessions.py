@@ -39,9 +39,14 @@ class Session:
 
 @dataclass(slots=True)
 class _Open:
+    """Its file stays open as long as anyone holds this: a session may end while it is read."""
+
     session: Session
     fd: int
     since: float
+
+    def __del__(self) -> None:
+        os.close(self.fd)
 
 
 class LocalSessions:
@@ -88,6 +93,11 @@ class LocalSessions:
         """The thread that ends sessions."""
         return Worker(self._thread.name, self._thread.is_alive(), self._beat, 10 * self._sweep_s)
 
+    @property
+    def socket_path(self) -> Path:
+        """Where the socket of the local path is to be: in a directory that is closed to other users."""
+        return self._directory / "advance.sock"
+
     def open(self, num_bytes: int) -> Session:
         """A new session with a staging file of about `num_bytes`, all of it there to be written to.
 
@@ -121,11 +131,7 @@ class LocalSessions:
         """
         with self._lock:
             opened = self._known(session)
-            fd = os.dup(opened.fd)
-        try:
-            return self._copied(fd, opened.session.num_bytes, extents)
-        finally:
-            os.close(fd)
+        return self._copied(opened, extents)
 
     def check(self, session: str) -> None:
         """Raises InvalidArgument unless the session is open."""
@@ -169,7 +175,8 @@ class LocalSessions:
             )
         return opened
 
-    def _copied(self, fd: int, size: int, extents: Sequence[tuple[int, int, str]]) -> list[memoryview]:
+    def _copied(self, opened: _Open, extents: Sequence[tuple[int, int, str]]) -> list[memoryview]:
+        size = opened.session.num_bytes
         for offset, length, field in extents:
             if offset < PROOF_BYTES or length < 0 or offset + length > size:
                 raise InvalidArgument(
@@ -185,14 +192,10 @@ class LocalSessions:
                 expected=f"at most {size - PROOF_BYTES}",
             )
         whole = self._buffer(total)
-        pieces, start = [], 0
-        for offset, length, field in extents:
-            piece = whole[start : start + length]
-            if os.preadv(fd, [piece], offset) != length:  # shortened by its owner
-                raise InvalidArgument(
-                    "the staging file is too short", field=field, expected=f"{length} bytes at {offset}"
-                )
-            pieces.append(piece.toreadonly())
+        _read_runs(opened.fd, whole, extents)
+        kept, pieces, start = whole.toreadonly(), [], 0
+        for _, length, _ in extents:
+            pieces.append(kept[start : start + length])
             start += length
         return pieces
 
@@ -205,7 +208,6 @@ class LocalSessions:
 
     def _end(self, name: str) -> None:
         opened = self._open.pop(name)
-        os.close(opened.fd)
         with suppress(OSError):
             opened.session.path.unlink()
         _log.info("local session ended session=%s open=%d", name[:8], len(self._open))
@@ -226,6 +228,27 @@ def _staging_file(session: Session) -> int:
             expected=f"more room in {session.path.parent.parent}, or messages",
         ) from exc
     return fd
+
+
+def _read_runs(fd: int, into: memoryview, extents: Sequence[tuple[int, int, str]]) -> None:
+    """Fill `into` with the extents one after the other; those that lie so in the file as well by one call.
+
+    Raises InvalidArgument naming the field where the file ends too early: its owner has shortened it.
+    """
+    start = first = 0
+    while first < len(extents):
+        begin = end = extents[first][0]
+        last = first
+        while last < len(extents) and extents[last][0] == end:
+            end += extents[last][1]
+            last += 1
+        missing = end - begin - os.preadv(fd, [into[start : start + end - begin]], begin)
+        if missing:
+            offset, length, field = next(one for one in extents[first:last] if sum(one[:2]) > end - missing)
+            raise InvalidArgument(
+                "the staging file is too short", field=field, expected=f"{length} bytes at {offset}"
+            )
+        start, first = start + end - begin, last
 
 
 def _own_directory(prefix: str) -> tuple[Path, int]:

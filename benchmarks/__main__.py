@@ -15,7 +15,8 @@ from pathlib import Path
 # cores make a search 60 times slower whenever the neighbour is busy.
 os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
 
-from benchmarks import cold, plot, runs
+from benchmarks import cold, pages, plot, runs
+from benchmarks.ballast import Ballast, reported_bytes
 from benchmarks.machine import machine, versions
 from benchmarks.peers import PEERS
 from benchmarks.report import markdown
@@ -25,11 +26,13 @@ from benchmarks.workload import FRAME_BYTES
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = ("peers", "clients", "growth", "cold")
+PAGES = "pages"
+"""Measures no peer, but what makes fresh memory dear."""
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", nargs="?", default="all", choices=(*PARTS, "all"), help="default: all")
+    parser.add_argument("part", nargs="?", default="all", choices=(*PARTS, "all", PAGES), help="default: all")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only peers whose names begin so")
     parser.add_argument(
         "--without", nargs="+", default=[], metavar="NAME", help="no peers whose names begin so"
@@ -37,11 +40,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="interleaved rounds of every peer (default 6)")
     parser.add_argument("--data", type=Path, help="folder for all files (default: a temporary one)")
     parser.add_argument("--save", metavar="NAME", help="write benchmarks/results/NAME.md and .png")
+    parser.add_argument(
+        "--no-fill", action="store_true", help="leave free memory as it is, even where pages of it are dear"
+    )
     parser.add_argument("--smoke", action="store_true", help="a small run that shows that everything works")
     return parser.parse_args()
 
 
-def measured(args: argparse.Namespace, size: runs.Size, folder: Path) -> Results:
+def measured(args: argparse.Namespace, size: runs.Size, folder: Path, ballast: Ballast) -> Results:
     """Run the parts that were asked for."""
     results = Results()
     only = tuple(args.only or size.peers)
@@ -54,18 +60,21 @@ def measured(args: argparse.Namespace, size: runs.Size, folder: Path) -> Results
         began = time.perf_counter()
         print(f"{part}:", flush=True)
         if part == "peers":
-            results.peers = runs.one_client(size, folder, chosen)
-            results.databases = runs.databases(size, folder, chosen)
+            results.peers = runs.one_client(size, folder, chosen, ballast)
+            results.databases = runs.databases(size, folder, chosen, ballast)
         elif part == "clients":
-            results.clients = runs.several_clients(size, folder, _among(chosen, size.client_peers))
+            among = _among(chosen, size.client_peers)
+            results.clients = runs.several_clients(size, folder, among, ballast)
         elif part == "growth":
-            results.growth = runs.growing(size, folder, _among(chosen, size.growth_peers))
+            results.growth = runs.growing(size, folder, _among(chosen, size.growth_peers), ballast)
         else:
+            ballast.top_up()
             try:
                 results.cold = cold.measure(folder, size.cold_short, size.cold_long)
             except Exception as exc:  # what was measured before is worth showing
                 results.cold_failure = failure(exc)
         print(f"  {time.perf_counter() - began:.0f} s", flush=True)
+    results.memory = ballast.words()
     return results
 
 
@@ -97,8 +106,12 @@ def main() -> int:
                 file=sys.stderr,
             )
             return 2
+        ballast = Ballast(None if args.no_fill or args.smoke else reported_bytes(), folder)
+        if args.part == PAGES:
+            print(pages.measure(folder, ballast))
+            return 0
         where = machine(folder)
-        results = measured(args, size, folder)
+        results = measured(args, size, folder, ballast)
         show(results, where, args.save)  # before the files go, which takes minutes on some disks
     failed = {row.name: row.note for row in results.all_rows() if row.note.startswith(FAILED)}
     if results.cold_failure:

@@ -13,13 +13,21 @@ One step appends 3 frames of 199,680 B with embeddings of 1,024 float32, searche
 span that is eligible, and copies 6 payloads into a staging buffer; hits and payloads are checked after each
 step. All peers run in one go, their rounds interleaved in random order; one BLAS thread, the allocator as
 glibc has it. *kept* is what an acknowledged block survives, *floor* the same work in C in the same run, of
-equal durability. CPU is of client and server. Memory is anonymous and shared memory per frame of the history,
-of the client + of the server; the libraries that come with a client are in it."""
+equal durability, which overwrites pages that it has had from the beginning. CPU is of client and server.
+Memory is anonymous and shared memory per frame of the history, of the client + of the server; the libraries
+that come with a client are in it. 1 KB is 1,000 B."""
+
+_FILLED = """\
+This machine gives free memory back to its host and pays for the next touch, so that a page costs 8 us or
+0.25 us by chance. Free memory was therefore touched once and kept in small pieces, as on a server that has
+been up for a while: new pages cost every peer the same (`benchmarks/README.md`)."""
 
 
 def markdown(results: Results, machine: str, versions: str, command: str, date: str) -> str:
     """All sections for which there is something to show."""
     parts = [f"Machine: {machine}. {versions}. {date}, `{command}`.", _WORDS]
+    if results.memory:
+        parts.append(f"{_FILLED}\n{results.memory}")
     if results.peers:
         parts.append("## One client\n\n" + peers_table(results.peers))
     if results.databases:

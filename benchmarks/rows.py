@@ -67,6 +67,8 @@ class Results:
     growth: list[Row] = field(default_factory=list)
     cold: Cold | None = None
     cold_failure: str = ""
+    memory: str = ""
+    """What was free as rounds began, as `Ballast` tells it."""
 
     def all_rows(self) -> list[Row]:
         """Of all parts, measured or not."""

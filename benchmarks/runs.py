@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from benchmarks.ballast import Ballast
 from benchmarks.measures import Sample
 from benchmarks.peers import CACHED, PEERS
 from benchmarks.peers.base import Kind
@@ -85,18 +86,20 @@ FULL_HISTORY = 4800
 """Longest history that is written in full."""
 
 
-def one_client(size: Size, folder: Path, kinds: Mapping[str, Kind]) -> list[Row]:
+def one_client(size: Size, folder: Path, kinds: Mapping[str, Kind], ballast: Ballast) -> list[Row]:
     """Every peer but the databases; then the client's cache with queries that come back."""
-    table = _peers(size, folder, {n: k for n, k in kinds.items() if not k.is_database})
+    chosen = {n: k for n, k in kinds.items() if not k.is_database}
+    table = _peers(size, folder, chosen, ballast, part="peers")
     if CACHED_BESIDE in kinds:
-        beside = _peers(size, folder, {"off": PEERS[CACHED_BESIDE], "on": CACHED}, revisit=REVISIT)
+        both = {"off": PEERS[CACHED_BESIDE], "on": CACHED}
+        beside = _peers(size, folder, both, ballast, part="cache", revisit=REVISIT)
         for row in beside:
             row.name += f", {REVISIT:.0%} of hits come back"
         table += beside
     return table
 
 
-def databases(size: Size, folder: Path, kinds: Mapping[str, Kind]) -> list[Row]:
+def databases(size: Size, folder: Path, kinds: Mapping[str, Kind], ballast: Ballast) -> list[Row]:
     """The databases, with the floors and ours once more beside them.
 
     Apart, because all peers at once take more memory than a small machine has at hand, and then it is the
@@ -104,20 +107,31 @@ def databases(size: Size, folder: Path, kinds: Mapping[str, Kind]) -> list[Row]:
     """
     if not any(kind.is_database for kind in kinds.values()):
         return []
-    return _peers(size, folder, {n: k for n, k in kinds.items() if k.is_database or n in ANCHORS})
+    chosen = {n: k for n, k in kinds.items() if k.is_database or n in ANCHORS}
+    return _peers(size, folder, chosen, ballast, part="databases")
 
 
-def _peers(size: Size, folder: Path, kinds: Mapping[str, Kind], *, revisit: float | None = None) -> list[Row]:
+def _peers(
+    size: Size,
+    folder: Path,
+    kinds: Mapping[str, Kind],
+    ballast: Ballast,
+    *,
+    part: str,
+    revisit: float | None = None,
+) -> list[Row]:
     most = size.history + BLOCK_FRAMES * (WARM_UP_STEPS + size.rounds * size.max_steps)
     folder /= "peers"
-    with stands(kinds, folder, [Video("video-0", size.history, most, revisit=revisit)]) as (there, notes):
-        samples = interleaved(there, notes, rounds=size.rounds, max_steps=size.max_steps)
+    video = Video("video-0", size.history, most, revisit=revisit)
+    with stands(kinds, folder, [video], ballast) as (there, notes):
+        ballast.ready(part)
+        samples = interleaved(there, notes, ballast, rounds=size.rounds, max_steps=size.max_steps)
         table = rows(kinds, there, notes, samples, history=size.history)
     shutil.rmtree(folder)
     return table
 
 
-def several_clients(size: Size, folder: Path, kinds: Mapping[str, Kind]) -> list[Row]:
+def several_clients(size: Size, folder: Path, kinds: Mapping[str, Kind], ballast: Ballast) -> list[Row]:
     """1, 4 and 16 clients of one server, each a process with a video of its own."""
     most = size.history + BLOCK_FRAMES * (
         WARM_UP_STEPS + len(size.clients) * size.client_rounds * size.client_steps
@@ -125,12 +139,14 @@ def several_clients(size: Size, folder: Path, kinds: Mapping[str, Kind]) -> list
     videos = [Video(f"video-{i}", size.history, most, seed=i) for i in range(max(size.clients))]
     samples: dict[tuple[str, int], Sample] = {}
     folder /= "clients"
-    with stands(kinds, folder, videos) as (there, notes):
+    with stands(kinds, folder, videos, ballast) as (there, notes):
         hot = {}
         for name, stand in there.items():
             hot[name] = _attempt(notes, name, lambda s=stand: s.hot_bytes_per_frame(max(size.clients)))
             print(f"  {name}: {max(size.clients)} clients ready", flush=True)
+        ballast.ready("clients")
         for number in range(size.client_rounds):
+            ballast.top_up()
             for clients in size.clients:
                 for name, stand in there.items():
                     sample = _attempt(notes, name, lambda s=stand, c=clients: s.run(size.client_steps, c))
@@ -149,7 +165,7 @@ def several_clients(size: Size, folder: Path, kinds: Mapping[str, Kind]) -> list
     return table
 
 
-def growing(size: Size, folder: Path, kinds: Mapping[str, Kind]) -> list[Row]:
+def growing(size: Size, folder: Path, kinds: Mapping[str, Kind], ballast: Ballast) -> list[Row]:
     """Append, search and fetch one by one, then whole steps, over histories of several lengths."""
     table = []
     for history in size.histories:
@@ -162,10 +178,11 @@ def growing(size: Size, folder: Path, kinds: Mapping[str, Kind]) -> list[Row]:
             small_history=history > FULL_HISTORY,
             revisit=0.0,
         )
-        with stands(kinds, own, [video]) as (there, notes):
+        with stands(kinds, own, [video], ballast) as (there, notes):
+            ballast.ready(f"growth to {history:,}")
             limits = {"rounds": size.growth_rounds, "max_steps": size.growth_steps}
-            samples = interleaved(there, notes, **limits, fused=False)
-            for name, whole in interleaved(there, notes, **limits).items():
+            samples = interleaved(there, notes, ballast, **limits, fused=False)
+            for name, whole in interleaved(there, notes, ballast, **limits).items():
                 samples[name].seconds["step"] = whole.seconds["step"]
             table += rows(kinds, there, notes, samples, history=history)
         shutil.rmtree(own)

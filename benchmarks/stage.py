@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks.ballast import Ballast
 from benchmarks.measures import Sample, together
 from benchmarks.meter import anonymous_bytes, cpu_seconds, disk_bytes, family
 from benchmarks.peers.base import Kind, Served
@@ -17,9 +16,6 @@ from benchmarks.worker import Loaded, Worker
 from benchmarks.workload import BLOCK_FRAMES, Video
 
 WARM_UP_STEPS = 6
-
-AT_HAND_BYTES = 64 << 20
-"""Free memory for each client of a round: twice what 48 steps append."""
 
 ROUND_S = 0.6
 """What a round of one client is meant to take: slow peers do fewer steps."""
@@ -58,7 +54,7 @@ class Stand:
             worker.ask(num_steps, fused=fused)
         for worker in workers:
             worker.answer()
-        _settle(num_clients)
+        os.sync()  # what others have left in the page cache is not written during this round
         server = family(self._served.pids)
         cpu, began = cpu_seconds(server), time.perf_counter()
         for worker in workers:
@@ -80,21 +76,12 @@ class Stand:
             worker.close()
 
 
-def _settle(num_clients: int) -> None:
-    """Write what waits in the page cache, and leave free pages at hand that were in use a moment ago.
-
-    A virtual machine gives unused memory back to its host. The first touch of a page of it takes up to 20 us
-    (measured), so that 600 KB of page cache cost 3 ms: a figure of the host's, and none of any peer's.
-    """
-    os.sync()
-    np.ones(num_clients * AT_HAND_BYTES, np.uint8)
-
-
 @contextmanager
 def stands(
-    kinds: Mapping[str, Kind], folder: Path, videos: Sequence[Video]
+    kinds: Mapping[str, Kind], folder: Path, videos: Sequence[Video], ballast: Ballast
 ) -> Iterator[tuple[dict[str, Stand], dict[str, str]]]:
     """A stand for each peer, with one client that has loaded its history; and why the others have none."""
+    ballast.top_up()
     there: dict[str, Stand] = {}
     notes: dict[str, str] = {}
     folder.mkdir(exist_ok=True)
@@ -118,7 +105,13 @@ def stands(
 
 
 def interleaved(
-    there: dict[str, Stand], notes: dict[str, str], *, rounds: int, max_steps: int, fused: bool = True
+    there: dict[str, Stand],
+    notes: dict[str, str],
+    ballast: Ballast,
+    *,
+    rounds: int,
+    max_steps: int,
+    fused: bool = True,
 ) -> dict[str, Sample]:
     """Rounds of one client of every stand, in an order that is drawn anew each time.
 
@@ -129,6 +122,7 @@ def interleaved(
     steps: dict[str, int] = {}
     order = random.Random(0)
     for number in range(rounds + 1):
+        ballast.top_up()
         for name in order.sample(sorted(there), len(there)):
             if name in notes:
                 continue

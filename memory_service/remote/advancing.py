@@ -14,10 +14,14 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from memory_service.remote.stream import Stream
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.wire.frame_messages import AdvanceAnswer
 
 Metadata: TypeAlias = Sequence[tuple[str, str]]
+LocalStreams: TypeAlias = Callable[[str, Metadata], Stream | None]
+"""A new stream over the socket of a local session, None where there is none."""
+
 _Name: TypeAlias = tuple[str, str]
 """Pool and video."""
 
@@ -59,16 +63,17 @@ class AdvanceStreams:
         self._unary = unary
         self._look_s = min(_LONGEST_LOOK_S, timeout_s / _LOOKS_PER_TIMEOUT)
         self._lock = threading.Lock()
-        self._streams: dict[_Name, _Stream] = {}
+        self._streams: dict[_Name, Stream] = {}
         self._open_from = -inf
         self._closing = threading.Event()
         self._guard: threading.Thread | None = None
+        self.local_stream: LocalStreams = lambda _session, _metadata: None
 
     def __call__(self, request: pb.AdvanceRequest, *, timeout: float, metadata: Metadata) -> AdvanceAnswer:
         """The answer to a request, which nobody changes meanwhile. Raises RpcError."""
         name = request.key.pool, request.key.video
         deadline = time.monotonic() + timeout
-        stream = self._taken(name, metadata, deadline)
+        stream = self._taken(name, request, metadata, deadline)
         if stream is not None:
             try:
                 answer = stream.ask(request)
@@ -90,7 +95,9 @@ class AdvanceStreams:
         if guard is not None:
             guard.join()
 
-    def _taken(self, name: _Name, metadata: Metadata, deadline: float) -> "_Stream | None":
+    def _taken(
+        self, name: _Name, request: pb.AdvanceRequest, metadata: Metadata, deadline: float
+    ) -> Stream | None:
         """The stream of a video, for this caller alone; None where there is to be none."""
         now = time.monotonic()
         # Two looks before the deadline, so that there is time left for the call of its own.
@@ -101,14 +108,14 @@ class AdvanceStreams:
                 return None
             if stream is None or not stream.alive:
                 self._streams.pop(name, None)
-                stream = self._opened(metadata, now)
+                stream = self._opened(request, metadata, now)
                 if stream is None:
                     return None
                 self._streams[name] = stream
             stream.busy, stream.until = True, until
             return stream
 
-    def _opened(self, metadata: Metadata, now: float) -> "_Stream | None":
+    def _opened(self, request: pb.AdvanceRequest, metadata: Metadata, now: float) -> Stream | None:
         """A new stream, and somebody who looks after it; None where there is to be none."""
         if now < self._open_from or len(self._streams) >= _MOST_STREAMS:
             return None
@@ -117,11 +124,12 @@ class AdvanceStreams:
                 guard = threading.Thread(target=self._look, name="advance-guard", daemon=True)
                 guard.start()
                 self._guard = guard
-            return _Stream(self._open, metadata)
+            local = self.local_stream(request.local_session, metadata) if request.local_session else None
+            return _GrpcStream(self._open, metadata) if local is None else local
         except (ValueError, RuntimeError):  # the channel is closed, or no thread is to be had
             return None
 
-    def _give_back(self, name: _Name, stream: "_Stream") -> None:
+    def _give_back(self, name: _Name, stream: Stream) -> None:
         now = time.monotonic()
         with self._lock:
             stream.busy, stream.until = False, now + _IDLE_S
@@ -145,14 +153,12 @@ class AdvanceStreams:
                     return
 
 
-class _Stream:
-    """One call of AdvanceStream, one question at a time. `busy` and `until` are its owner's."""
+class _GrpcStream(Stream):
+    """One call of AdvanceStream."""
 
     def __init__(self, open_stream: Callable[..., Any], metadata: Metadata) -> None:
         """Raises ValueError where the channel is closed, RuntimeError where no thread can be started."""
-        self.answered = False
-        self.busy = False
-        self.until = inf
+        super().__init__()
         requests: SimpleQueue[pb.AdvanceRequest | None] = SimpleQueue()
         self._requests = requests
         self._call = open_stream(iter(requests.get, None), metadata=metadata)

@@ -3,11 +3,13 @@
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from math import inf
 
 from memory_service.errors import DeadlineExceeded, Exhausted, Overloaded, PermissionDenied
 from memory_service.remote.connection import Connection
 from memory_service.remote.local_path import LocalPath
+from memory_service.remote.local_stream import LocalStream
 from memory_service.v1 import memory_pb2 as pb
 
 _log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class LocalOffer:
         self._path: LocalPath | None = None
         self.becomes_durable = True
         self._lock = threading.Lock()
+        connection.advance.local_stream = self._stream
 
     def path(self) -> LocalPath | None:
         """The path, or None where payloads go through messages. Raises what asking the server raises."""
@@ -53,6 +56,17 @@ class LocalOffer:
             return self._path
         finally:
             self._lock.release()
+
+    def _stream(self, session: str, metadata: Sequence[tuple[str, str]]) -> LocalStream | None:
+        """A new stream of advances over the socket of a session; None where there is none."""
+        path = self._path
+        if path is None or path.session != session or not path.socket_path:
+            return None
+        try:
+            return LocalStream(path.socket_path, session, dict(metadata).get("authorization", ""))
+        except OSError as exc:
+            _log.info("no local socket reason=%s", exc)
+            return None
 
     def over(self, path: LocalPath) -> None:
         """The server does not know the session of `path` any more: it is asked anew by the next use."""

@@ -18,8 +18,9 @@ _log = logging.getLogger(__name__)
 class LocalPath:
     """A staging file and the mapped reels of one server. Safe for threads."""
 
-    def __init__(self, session: str, staging: Staging, reels: MappedReels) -> None:
+    def __init__(self, session: str, socket_path: str, staging: Staging, reels: MappedReels) -> None:
         self.session = session
+        self.socket_path = socket_path
         self._staging = staging
         self._reels = reels
 
@@ -35,7 +36,7 @@ class LocalPath:
             _log.info("no local path reason=%s", exc)
             return None
         try:
-            return cls(answer.session, staging, MappedReels(Path(answer.data_dir)))
+            return cls(answer.session, answer.socket_path, staging, MappedReels(Path(answer.data_dir)))
         except OSError as exc:
             staging.close()
             _log.info("no local path reason=%s", exc)

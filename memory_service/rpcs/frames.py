@@ -93,6 +93,7 @@ class FrameRpcs(Rpcs):
             staging_path=str(session.path),
             staging_bytes=session.num_bytes,
             proof=session.proof,
+            socket_path=str(self._sessions().socket_path),
         )
 
     def ListRetrievals(

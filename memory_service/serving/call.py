@@ -270,7 +270,7 @@ class Call:
             peer=self._context.peer,
             token=self.token,
             subject=(self._pool, self._video),
-            timeout_s=self._timeout_s,
+            timeout_s=self._timeout_s if method == self.method else None,
             field=field,
         )
         if self._common.observer is not None:

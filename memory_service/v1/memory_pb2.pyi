@@ -758,18 +758,28 @@ class OpenLocalRequest(_message.Message):
     def __init__(self, staging_bytes: _Optional[int] = ...) -> None: ...
 
 class OpenLocalResponse(_message.Message):
-    __slots__ = ("session", "data_dir", "staging_path", "staging_bytes", "proof")
+    __slots__ = ("session", "data_dir", "staging_path", "staging_bytes", "proof", "socket_path")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     DATA_DIR_FIELD_NUMBER: _ClassVar[int]
     STAGING_PATH_FIELD_NUMBER: _ClassVar[int]
     STAGING_BYTES_FIELD_NUMBER: _ClassVar[int]
     PROOF_FIELD_NUMBER: _ClassVar[int]
+    SOCKET_PATH_FIELD_NUMBER: _ClassVar[int]
     session: str
     data_dir: str
     staging_path: str
     staging_bytes: int
     proof: bytes
-    def __init__(self, session: _Optional[str] = ..., data_dir: _Optional[str] = ..., staging_path: _Optional[str] = ..., staging_bytes: _Optional[int] = ..., proof: _Optional[bytes] = ...) -> None: ...
+    socket_path: str
+    def __init__(self, session: _Optional[str] = ..., data_dir: _Optional[str] = ..., staging_path: _Optional[str] = ..., staging_bytes: _Optional[int] = ..., proof: _Optional[bytes] = ..., socket_path: _Optional[str] = ...) -> None: ...
+
+class LocalCall(_message.Message):
+    __slots__ = ("local_session", "authorization")
+    LOCAL_SESSION_FIELD_NUMBER: _ClassVar[int]
+    AUTHORIZATION_FIELD_NUMBER: _ClassVar[int]
+    local_session: str
+    authorization: str
+    def __init__(self, local_session: _Optional[str] = ..., authorization: _Optional[str] = ...) -> None: ...
 
 class ListRetrievalsRequest(_message.Message):
     __slots__ = ("key", "page_size", "page_token", "newest_first", "skip")

@@ -16,6 +16,7 @@ from memory_service.types import Block, Handle, Retrieval, VideoKey
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.wire import bulk
 from memory_service.wire.frame_messages import advance_response, fetch_response
+from memory_service.wire.requests import Incoming
 
 
 class FrameRpcs(Rpcs):
@@ -115,12 +116,13 @@ class FrameRpcs(Rpcs):
             retrievals=[message for message, _ in page], next_page_token=page[-1][1].token if more else ""
         )
 
-    def _block(self, request: pb.AppendRequest | pb.AdvanceRequest) -> Block:
+    def _block(self, request: pb.AppendRequest | pb.AdvanceRequest | Incoming) -> Block:
         """The block of a request, its payloads read from the caller's staging file where they lie there."""
+        apart = request.payloads if isinstance(request, Incoming) else None
         if not request.local_session:
-            return bulk.block_from_proto(request.block)
+            return bulk.block_from_proto(request.block, apart=apart)
         sessions, name = self._sessions(), request.local_session
-        return bulk.block_from_proto(request.block, lambda extents: sessions.read(name, extents))
+        return bulk.block_from_proto(request.block, lambda extents: sessions.read(name, extents), apart)
 
     def _is_local(self, session: str) -> bool:
         """Whether the caller reads payloads from the reels. Raises InvalidArgument, Unavailable."""

@@ -19,10 +19,10 @@ from memory_service.v1 import memory_pb2 as pb
 
 def put_block(block: Block, message: pb.Block) -> None:
     """Raises InvalidArgument where `message` cannot carry the block."""
-    _put_all_but_payloads(block, message)
+    put_all_but_parts(block, message)
     payloads_of(block)
-    for part, payloads in zip(message.parts, block.parts.values(), strict=True):
-        part.payloads.extend(map(bytes, payloads))
+    for i, (name, payloads) in enumerate(block.parts.items()):
+        put_name(name, i, message.parts.add()).payloads.extend(map(bytes, payloads))
 
 
 def put_staged_block(block: Block, places: Iterable[tuple[int, int]], message: pb.Block) -> None:
@@ -30,9 +30,10 @@ def put_staged_block(block: Block, places: Iterable[tuple[int, int]], message: p
 
     The places are of `payloads_of(block)`. Raises InvalidArgument where `message` cannot carry the block.
     """
-    _put_all_but_payloads(block, message)
+    put_all_but_parts(block, message)
     rest = iter(places)
-    for part in message.parts:
+    for i, name in enumerate(block.parts):
+        part = put_name(name, i, message.parts.add())
         for offset, length in islice(rest, len(block.embeddings)):
             part.local.add(offset=offset, length=length)
 
@@ -62,27 +63,39 @@ def payloads_of(block: Block) -> list[Buffer]:
     return payloads
 
 
-def _put_all_but_payloads(block: Block, message: pb.Block) -> None:
+def put_all_but_parts(block: Block, message: pb.Block) -> None:
+    """Raises InvalidArgument where `message` cannot carry it."""
     message.embeddings = wire.vectors_to_bytes(block.embeddings, 2, "block.embeddings")
     wire.fill(message, "block.", start=block.start, unix_ms=block.unix_ms)
-    for i, name in enumerate(block.parts):
-        wire.fill(message.parts.add(), f"block.parts[{i}].", name=name)
     if block.named != {}:
         wire.put_named(block.named, 2, message.named, "block.named")
     if block.metadata != {}:
         wire.update(message.metadata, block.metadata, "block.metadata")
 
 
+def put_name(name: str, number: int, message: pb.Part) -> pb.Part:
+    """The part with this number, named. Raises InvalidArgument."""
+    try:
+        message.name = name
+    except (TypeError, ValueError):
+        wire.fill(message, f"block.parts[{number}].", name=name)
+    return message
+
+
 ReadStaged: TypeAlias = Callable[[Sequence[tuple[int, int, str]]], Sequence[Buffer]]
 """The bytes of a staging file at (offset, length) each; the text names the field in errors."""
 
 
-def block_from_proto(message: pb.Block, read: ReadStaged | None = None) -> Block:
-    """The block, its payloads by `read` where the message only says where they lie.
+Apart: TypeAlias = Sequence[Sequence[memoryview]]
+"""Payloads of each part that did not go through protobuf; in the message they are empty."""
+
+
+def block_from_proto(message: pb.Block, read: ReadStaged | None = None, apart: Apart | None = None) -> Block:
+    """The block, its payloads `apart`, or by `read` where the message only says where they lie.
 
     Raises InvalidArgument where the message holds no block of n frames.
     """
-    parts = _parts(message, read)
+    parts = _parts(message, read, apart)
     if LATENT not in parts:
         raise InvalidArgument(
             "the block has no latents", field="block.parts", expected=f"a part named {LATENT!r}"
@@ -100,8 +113,8 @@ def block_from_proto(message: pb.Block, read: ReadStaged | None = None) -> Block
     )
 
 
-def _parts(message: pb.Block, read: ReadStaged | None) -> dict[str, Sequence[Buffer]]:
-    """Payloads by the name of their part, out of the message or, where it only names places, by `read`."""
+def _parts(message: pb.Block, read: ReadStaged | None, apart: Apart | None) -> dict[str, Sequence[Buffer]]:
+    """Payloads by the name of their part."""
     parts: dict[str, Sequence[Buffer]] = {}
     staged = False
     for i, part in enumerate(wire.few(message.parts, "block.parts")):
@@ -109,7 +122,8 @@ def _parts(message: pb.Block, read: ReadStaged | None) -> dict[str, Sequence[Buf
             raise InvalidArgument(
                 f"part {part.name!r} is there twice", field=f"block.parts[{i}].name", expected="another name"
             )
-        parts[part.name] = tuple(wire.few(part.payloads, f"block.parts[{i}].payloads"))
+        payloads: Sequence[Buffer] = part.payloads if apart is None else apart[i]
+        parts[part.name] = tuple(wire.few(payloads, f"block.parts[{i}].payloads"))
         staged = staged or len(part.local) > 0
     return _staged(message, read) if staged else parts
 

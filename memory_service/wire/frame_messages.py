@@ -5,16 +5,19 @@ megabytes, or places in the server's files: a few kilobytes, which protobuf make
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple, Self, TypeAlias, TypeVar
 
+from google.protobuf.message import DecodeError
+
 from memory_service import wire
 from memory_service.crc32c import crc32c
 from memory_service.errors import DataLoss
 from memory_service.histories.stored_frame import StoredFrame
-from memory_service.types import Appended, Buffer, Frame, Handle, Hit, ReelExtent
+from memory_service.types import Appended, Buffer, Embeddings, Frame, Handle, Hit, ReelExtent
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.wire.framing import Pieces, nested, prune
 from memory_service.wire.names import Handles, put_handle
@@ -160,10 +163,11 @@ class FetchAnswer:
 
 def _parsed(kind: type[_Answer], data: bytes, path: Sequence[int]) -> tuple[_Answer, Iterable[_Data]]:
     """The message, and for each of its payloads what is not in it because it was not parsed."""
-    if len(data) <= _SMALL_BYTES:
-        return kind.FromString(data), repeat(())
-    rest, views = prune(memoryview(data), path)
-    return kind.FromString(rest), views
+    if len(data) > _SMALL_BYTES:
+        with suppress(DecodeError):
+            rest, views = prune(memoryview(data), path)
+            return kind.FromString(rest), views
+    return kind.FromString(data), repeat(())
 
 
 class _Draft(NamedTuple):
@@ -186,12 +190,11 @@ class _Draft(NamedTuple):
                 source = views[-1] if views else payload.data
             sources.append((source, payload.name, payload.crc32c))
         parts: dict[str, Buffer] = {}
-        named = wire.named_from_proto(message.named, 1, "frame.named") if message.named else {}
         frame = Frame(
             handle=handle,
             embedding=vector_from_bytes(message.embedding, "frame.embedding"),
             parts=parts,
-            named={name: rows[0] for name, rows in named.items()},
+            named=_named(message) if message.named else {},
             metadata=dict(message.metadata),
             unix_ms=message.unix_ms,
         )
@@ -205,6 +208,11 @@ class _Draft(NamedTuple):
                 return None
             self.parts[name] = found
         return self.frame
+
+
+def _named(message: pb.Frame) -> dict[str, Embeddings]:
+    rows = wire.named_from_proto(message.named, 1, "frame.named")
+    return {name: vectors[0] for name, vectors in rows.items()}
 
 
 def _verified(data: Buffer, name: str, crc: int) -> bytes:

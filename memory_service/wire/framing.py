@@ -8,7 +8,7 @@ payloads are joined in between, once, or sliced out of what arrived.
 n frames of a block, D embedding dimension.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from google.protobuf.message import DecodeError
@@ -22,6 +22,9 @@ _VARINT, _LENGTH = 0, 2
 _FIXED_BYTES = {1: 8, 5: 4}
 """Wire types of numbers of a fixed size."""
 _MAX_VARINT_BYTES = 10
+
+_MOST_FIELDS = 4096
+"""Far more than messages of large payloads have: walking a million would take a second."""
 
 
 def varint(value: int) -> bytes:
@@ -46,62 +49,78 @@ def split(message: memoryview, numbers: frozenset[int]) -> tuple[bytes, list[tup
     """
     rest: Pieces = []
     taken: list[tuple[int, memoryview]] = []
-    kept_from = offset = 0
-    while offset < len(message):
-        number, begin, stop = _field(message, offset)
+    kept_from = 0
+    for number, offset, begin, stop in _fields(message):
         if number in numbers and begin is not None:
             rest.append(message[kept_from:offset])
             taken.append((number, message[begin:stop]))
             kept_from = stop
-        offset = stop
     rest.append(message[kept_from:])
     return b"".join(rest), taken
 
 
 def prune(message: memoryview, path: Sequence[int]) -> tuple[bytes, list[list[memoryview]]]:
-    """The message without the fields at the end of `path`, encoded, and views of them in order.
+    """The message, encoded, with nothing in the fields at the end of `path`, and views of what was in them.
 
     `path` leads from field to field through messages; there is one list, maybe empty, for each message that
-    the last number is a field of. Raises DecodeError where `message` is no encoded message.
+    the last number is a field of, in order. Raises DecodeError where `message` is no encoded message, or has
+    so many fields that protobuf is the better one to parse it.
     """
-    rest, taken = split(message, frozenset(path[:1]))
-    views = [view for _, view in taken]
-    if len(path) == 1:
-        return rest, [views]
-    pieces: Pieces = [rest]
     found: list[list[memoryview]] = []
-    for view in views:
-        small, inner = prune(view, path[1:])
-        pieces += nested(path[0], [small])
-        found += inner
+    pieces = _pruned(message, path, found, iter(range(_MOST_FIELDS)))
     return b"".join(pieces), found
 
 
-def _field(message: memoryview, offset: int) -> tuple[int, int | None, int]:
-    """Number of the field at `offset`, where its bytes begin (None: it is a number), and where it ends."""
-    tag = message[offset]
-    if tag < 0x80:
-        offset += 1
-    else:
-        tag, offset = _read_varint(message, offset)
-    number, kind = tag >> 3, tag & 7
-    begin = None
-    if kind == _LENGTH:
-        length, begin = _read_varint(message, offset)
-        stop = begin + length
-    elif kind == _VARINT:
-        stop = _read_varint(message, offset)[1]
-    elif kind in _FIXED_BYTES:
-        stop = offset + _FIXED_BYTES[kind]
-    else:
-        raise DecodeError(f"wire type {kind} of field {number}")
-    if number == 0 or stop > len(message):
-        raise DecodeError(f"field {number} is cut short")
-    return number, begin, stop
+def _pruned(
+    message: memoryview, path: Sequence[int], found: list[list[memoryview]], budget: Iterator[int]
+) -> Pieces:
+    pieces: Pieces = []
+    views: list[memoryview] = []
+    kept_from = 0
+    for number, offset, begin, stop in _fields(message):
+        if next(budget, None) is None:
+            raise DecodeError(f"more than {_MOST_FIELDS} fields")
+        if number != path[0] or begin is None:
+            continue
+        pieces.append(message[kept_from:offset])
+        kept_from = stop
+        if len(path) == 1:
+            views.append(message[begin:stop])
+            pieces += nested(number, [])
+        else:
+            pieces += nested(number, _pruned(message[begin:stop], path[1:], found, budget))
+    pieces.append(message[kept_from:])
+    if len(path) == 1:
+        found.append(views)
+    return pieces
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int, int | None, int]]:
+    """Of each field: its number, where it and where its bytes begin (None: it is a number), where it ends."""
+    offset = 0
+    while offset < len(message):
+        at = offset
+        tag, offset = _read_varint(message, at)
+        number, kind = tag >> 3, tag & 7
+        begin = None
+        if kind == _LENGTH:
+            length, begin = _read_varint(message, offset)
+            offset = begin + length
+        elif kind == _VARINT:
+            offset = _read_varint(message, offset)[1]
+        elif kind in _FIXED_BYTES:
+            offset += _FIXED_BYTES[kind]
+        else:
+            raise DecodeError(f"wire type {kind} of field {number}")
+        if number == 0 or offset > len(message):
+            raise DecodeError(f"field {number} is cut short")
+        yield number, at, begin, offset
 
 
 def _read_varint(message: memoryview, offset: int) -> tuple[int, int]:
     """The number at `offset` and the offset after it."""
+    if offset < len(message) and (first := message[offset]) < 0x80:
+        return first, offset + 1
     value = shift = 0
     for byte in message[offset : offset + _MAX_VARINT_BYTES]:
         offset += 1

@@ -11,6 +11,7 @@ from memory_service.errors import DataLoss
 from memory_service.histories.stored_frame import Payload, StoredFrame
 from memory_service.types import Appended, Buffer, Handle, Hit, ReelExtent, VideoKey, VideoState
 from memory_service.v1 import memory_pb2 as pb
+from memory_service.wire import frame_messages
 from memory_service.wire.frame_messages import AdvanceAnswer, FetchAnswer, advance_response, fetch_response
 
 KEY = VideoKey("pool", "video")
@@ -64,8 +65,11 @@ def from_reel(extent: ReelExtent, crc: int) -> Buffer | None:
     return view if crc32c(view) == crc else None
 
 
-@pytest.mark.parametrize("local", [False, True])
-def test_an_answer_to_advance_comes_back(local: bool) -> None:
+@pytest.mark.parametrize(("local", "small_bytes"), [(False, 1 << 16), (False, 0), (True, 1 << 16), (True, 0)])
+def test_an_answer_to_advance_comes_back(
+    local: bool, small_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frame_messages, "_SMALL_BYTES", small_bytes)
     frames = [stored(3), stored(5)]
     hits = [Hit(frame.handle, 0.5) for frame in frames]
     data = advance_response(APPENDED, hits, frames, 1 << 20, local=local)
@@ -75,7 +79,8 @@ def test_an_answer_to_advance_comes_back(local: bool) -> None:
     found = {frame.handle: frame for frame in answer.frames(from_reel if local else unread)}
     assert message.duplicate
     assert (message.state.epoch, message.state.length, message.state.durable) == (7, 12, 9)
-    assert [hit.handle.frame for hit in message.hits] == [3, 5]
+    assert answer.hits == tuple(hits)
+    assert all(hit.handle is found[hit.handle].handle for hit in answer.hits)
     for frame in frames:
         got, expected = found[frame.handle], frame.verified("")
         assert {name: bytes(data) for name, data in got.parts.items()} == {
@@ -98,12 +103,13 @@ def test_a_foreign_client_reads_it_with_protobuf_alone() -> None:
     assert single == frame
 
 
-def test_frames_that_do_not_fit_stay_out() -> None:
+@pytest.mark.parametrize(("local", "budget_bytes"), [(False, 3000), (True, 600)])
+def test_frames_that_do_not_fit_stay_out(local: bool, budget_bytes: int) -> None:
     frames = [stored(frame) for frame in range(4)]
     hits = [Hit(frame.handle, 0.5) for frame in frames]
-    data = advance_response(APPENDED, hits, frames, 3000, local=False)
-    assert len(data) <= 3000
-    found = AdvanceAnswer(data).frames(unread)
+    data = advance_response(APPENDED, hits, frames, budget_bytes, local=local)
+    assert len(data) <= budget_bytes
+    found = AdvanceAnswer(data).frames(from_reel if local else unread)
     assert [frame.handle for frame in found] == [frames[0].handle, frames[1].handle]
 
 
@@ -113,7 +119,9 @@ def test_a_place_that_cannot_be_read_leaves_its_frame_out() -> None:
     assert FetchAnswer(fetch_response(stored(3), local=True)).frame(lambda _extent, _crc: None) is None
 
 
-def test_damage_on_the_way_is_found() -> None:
+@pytest.mark.parametrize("small_bytes", [1 << 16, 0])
+def test_damage_on_the_way_is_found(small_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame_messages, "_SMALL_BYTES", small_bytes)
     data = bytearray(fetch_response(stored(3), local=False))
     data[data.index(bytes(REEL.view(192, 1000))) + 500] ^= 1
     with pytest.raises(DataLoss) as caught:

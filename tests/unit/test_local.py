@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +86,46 @@ def test_bytes_read_do_not_change_with_the_file(sessions: LocalSessions) -> None
     with client.staged([b"after!"]):
         assert bytes(view) == b"before"
     client.close()
+
+
+@pytest.mark.parametrize("at", [[0, 10, 20], [0, 10, 30], [30, 0, 10], [5, 5, 0]])
+def test_extents_that_follow_each_other_or_do_not_are_read_alike(
+    sessions: LocalSessions, at: list[int]
+) -> None:
+    session = sessions.open(1 << 20)
+    content = bytes(range(100))
+    with session.path.open("r+b") as file:
+        file.seek(PROOF_BYTES)
+        file.write(content)
+    extents = numbered([(PROOF_BYTES + offset, 10) for offset in at])
+    assert [bytes(view) for view in sessions.read(session.name, extents)] == [
+        content[offset : offset + 10] for offset in at
+    ]
+
+
+def test_the_first_extent_that_a_shortened_file_lacks_is_named(sessions: LocalSessions) -> None:
+    session = sessions.open(1 << 20)
+    os.truncate(session.path, PROOF_BYTES + 25)
+    with pytest.raises(InvalidArgument) as caught:
+        sessions.read(session.name, numbered([(PROOF_BYTES + offset, 10) for offset in (0, 10, 20, 30)]))
+    assert caught.value.field == "payloads[2]"
+
+
+def test_a_session_that_ends_while_it_is_read_is_read_to_its_end(
+    sessions: LocalSessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = sessions.open(1 << 20)
+    read = os.preadv
+
+    def ended_meanwhile(*arguments: Any) -> int:
+        sessions.sweep()
+        assert sessions.num_sessions == 0
+        return read(*arguments)
+
+    monkeypatch.setattr(sessions_module, "_GRACE_S", 0.0)
+    monkeypatch.setattr(os, "preadv", ended_meanwhile)
+    (view,) = sessions.read(session.name, [(PROOF_BYTES, 8, "payloads[0]")])
+    assert bytes(view) == bytes(8)
 
 
 def test_an_unknown_session_is_refused(sessions: LocalSessions) -> None:

@@ -26,27 +26,33 @@ _SMALL_BYTES = 1 << 16
 class Outgoing:
     """A request with a block in it, encoded once for all attempts to send it."""
 
-    __slots__ = ("_begin", "_data", "_start", "message")
+    __slots__ = ("_begin", "_data", "_pieces", "_start", "message")
 
     def __init__(self, message: WithBlock, block: Block) -> None:
-        """`message` has all but the block. Raises InvalidArgument where it cannot carry the block."""
+        """`message` has all but the block, and may still be written to until it is sent.
+
+        Raises InvalidArgument where it cannot carry the block.
+        """
         self.message = message
         self._start = block.start
-        around: Pieces = [message.SerializeToString()]
-        pieces = nested(_BLOCK, _pieces(block))
-        self._begin = len(around[0]) + len(pieces[0])
-        self._data = b"".join(around + pieces)
+        self._pieces = nested(_BLOCK, _pieces(block))
+        self._data = b""
+        self._begin = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.message, name)
 
     def SerializeToString(self) -> bytes:  # noqa: N802 -- protobuf's name
         """The whole request."""
+        if not self._data:
+            small = self.message.SerializeToString()
+            self._begin = len(small) + len(self._pieces[0])
+            self._data = b"".join([small, *self._pieces])
         return self._data
 
     def held(self) -> "HeldBlock":
         """Its block; shares the request's bytes."""
-        return HeldBlock(self._start, memoryview(self._data)[self._begin :])
+        return HeldBlock(self._start, memoryview(self.SerializeToString())[self._begin :])
 
 
 class HeldBlock:

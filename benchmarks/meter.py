@@ -34,8 +34,13 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def anonymous_bytes(pids: Iterable[int]) -> int:
-    """Resident memory of processes that is no page cache: anonymous pages and shared memory segments."""
-    return sum(_status(pid, "RssAnon") + _status(pid, "RssShmem") for pid in pids)
+    """Resident memory of processes that is no page cache: anonymous pages and shared memory segments.
+
+    Segments count once, in the process that has touched most of them: those of one server share theirs.
+    """
+    members = tuple(pids)
+    shared = max((_status(pid, "RssShmem") for pid in members), default=0)
+    return sum(_status(pid, "RssAnon") for pid in members) + shared
 
 
 def resident_bytes(pid: int) -> int:

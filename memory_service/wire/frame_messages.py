@@ -165,7 +165,7 @@ def _parsed(kind: type[_Answer], data: bytes, path: Sequence[int]) -> tuple[_Ans
     """The message, and for each of its payloads what is not in it because it was not parsed."""
     if len(data) > _SMALL_BYTES:
         with suppress(DecodeError):
-            rest, views = prune(memoryview(data), path)
+            rest, views = prune(data, path)
             return kind.FromString(rest), views
     return kind.FromString(data), repeat(())
 

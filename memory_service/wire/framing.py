@@ -22,6 +22,7 @@ _VARINT, _LENGTH = 0, 2
 _FIXED_BYTES = {1: 8, 5: 4}
 """Wire types of numbers of a fixed size."""
 _MAX_VARINT_BYTES = 10
+_VARINTS = [bytes([value]) for value in range(128)]
 
 _MOST_FIELDS = 4096
 """Far more than messages of large payloads have: walking a million would take a second."""
@@ -29,6 +30,8 @@ _MOST_FIELDS = 4096
 
 def varint(value: int) -> bytes:
     """A number >= 0 in protobuf's base 128."""
+    if value < len(_VARINTS):
+        return _VARINTS[value]
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)
@@ -50,7 +53,7 @@ def split(message: memoryview, numbers: frozenset[int]) -> tuple[bytes, list[tup
     rest: Pieces = []
     taken: list[tuple[int, memoryview]] = []
     kept_from = 0
-    for number, offset, begin, stop in _fields(message):
+    for number, offset, begin, stop in _fields(message, 0, len(message)):
         if number in numbers and begin is not None:
             rest.append(message[kept_from:offset])
             taken.append((number, message[begin:stop]))
@@ -59,48 +62,61 @@ def split(message: memoryview, numbers: frozenset[int]) -> tuple[bytes, list[tup
     return b"".join(rest), taken
 
 
-def prune(message: memoryview, path: Sequence[int]) -> tuple[bytes, list[list[memoryview]]]:
+def prune(message: bytes, path: Sequence[int]) -> tuple[bytes, list[list[memoryview]]]:
     """The message, encoded, with nothing in the fields at the end of `path`, and views of what was in them.
 
     `path` leads from field to field through messages; there is one list, maybe empty, for each message that
     the last number is a field of, in order. Raises DecodeError where `message` is no encoded message, or has
     so many fields that protobuf is the better one to parse it.
     """
-    found: list[list[memoryview]] = []
-    pieces = _pruned(message, path, found, iter(range(_MOST_FIELDS)))
-    return b"".join(pieces), found
+    pruning = _Pruning(message)
+    pieces = pruning.pieces(path, 0, len(message))
+    return b"".join(pieces), pruning.found
 
 
-def _pruned(
-    message: memoryview, path: Sequence[int], found: list[list[memoryview]], budget: Iterator[int]
-) -> Pieces:
-    pieces: Pieces = []
-    views: list[memoryview] = []
-    kept_from = 0
-    for number, offset, begin, stop in _fields(message):
-        if next(budget, None) is None:
-            raise DecodeError(f"more than {_MOST_FIELDS} fields")
-        if number != path[0] or begin is None:
-            continue
-        pieces.append(message[kept_from:offset])
-        kept_from = stop
-        if len(path) == 1:
-            views.append(message[begin:stop])
-            pieces += nested(number, [])
-        else:
-            pieces += nested(number, _pruned(message[begin:stop], path[1:], found, budget))
-    pieces.append(message[kept_from:])
-    if len(path) == 1:
-        found.append(views)
-    return pieces
+class _Pruning:
+    """One message on its way to less."""
+
+    def __init__(self, message: bytes) -> None:
+        self.found: list[list[memoryview]] = []
+        self._message = message
+        self._view = memoryview(message)
+        self._fields_left = _MOST_FIELDS
+
+    def pieces(self, path: Sequence[int], start: int, stop: int) -> Pieces:
+        """What is left of the message in bytes [start, stop). Raises DecodeError."""
+        wanted, rest, view = path[0], path[1:], self._view
+        pieces: Pieces = []
+        views: list[memoryview] = []
+        for number, offset, begin, end in _fields(self._message, start, stop):
+            self._fields_left -= 1
+            if self._fields_left < 0:
+                raise DecodeError(f"more than {_MOST_FIELDS} fields")
+            if number != wanted or begin is None:
+                continue
+            pieces.append(view[start:offset])
+            start = end
+            if rest:
+                pieces += nested(number, self.pieces(rest, begin, end))
+            else:
+                pieces += nested(number, [])
+                views.append(view[begin:end])
+        pieces.append(view[start:stop])
+        if not rest:
+            self.found.append(views)
+        return pieces
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int, int | None, int]]:
-    """Of each field: its number, where it and where its bytes begin (None: it is a number), where it ends."""
-    offset = 0
-    while offset < len(message):
+def _fields(message: Buffer, offset: int, stop: int) -> Iterator[tuple[int, int, int | None, int]]:
+    """Fields of the message in bytes [offset, stop): number, where each and its bytes begin, where it ends.
+
+    Bytes begin at None where the field is a number.
+    """
+    while offset < stop:
         at = offset
-        tag, offset = _read_varint(message, at)
+        tag, offset = message[at], at + 1
+        if tag > 0x7F:
+            tag, offset = _read_varint(message, at)
         number, kind = tag >> 3, tag & 7
         begin = None
         if kind == _LENGTH:
@@ -112,20 +128,18 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int, int | None, int]]:
             offset += _FIXED_BYTES[kind]
         else:
             raise DecodeError(f"wire type {kind} of field {number}")
-        if number == 0 or offset > len(message):
+        if number == 0 or offset > stop:
             raise DecodeError(f"field {number} is cut short")
         yield number, at, begin, offset
 
 
-def _read_varint(message: memoryview, offset: int) -> tuple[int, int]:
+def _read_varint(message: Buffer, offset: int) -> tuple[int, int]:
     """The number at `offset` and the offset after it."""
-    if offset < len(message) and (first := message[offset]) < 0x80:
-        return first, offset + 1
     value = shift = 0
     for byte in message[offset : offset + _MAX_VARINT_BYTES]:
         offset += 1
-        value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, offset
+            return value | byte << shift, offset
+        value |= (byte & 0x7F) << shift
         shift += 7
     raise DecodeError("a number is cut short")

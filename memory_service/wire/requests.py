@@ -91,7 +91,7 @@ def decode(kind: type[pb.AppendRequest] | type[pb.AdvanceRequest], data: bytes) 
     if len(data) <= _SMALL_BYTES:
         return kind.FromString(data)
     try:
-        rest, payloads = prune(memoryview(data), (_BLOCK, _PARTS, _PAYLOADS))
+        rest, payloads = prune(data, (_BLOCK, _PARTS, _PAYLOADS))
     except DecodeError:
         return kind.FromString(data)
     return Incoming(kind.FromString(rest), payloads)

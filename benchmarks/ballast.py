@@ -19,6 +19,7 @@ from pathlib import Path
 
 _ORDER = Path("/sys/module/page_reporting/parameters/page_reporting_order")
 _BUDDIES = Path("/proc/buddyinfo")
+_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
 
 _PAGE = mmap.PAGESIZE
 _HUGE = 2 << 20
@@ -48,12 +49,15 @@ class Free:
 
 
 def reported_bytes() -> int | None:
-    """The smallest free block that this machine reports to a host; None where it reports nothing."""
+    """The smallest free block that this machine reports to a host; None where it reports nothing.
+
+    None also without huge pages, for then such a block cannot be asked for.
+    """
     try:
         order = int(_ORDER.read_text())
     except (OSError, ValueError):
         return None
-    return _PAGE << order if order >= 0 else None
+    return _PAGE << order if order >= 0 and _HUGE_PAGES.exists() else None
 
 
 def free_memory(block_bytes: int, buddyinfo: str | None = None) -> Free:

@@ -1,5 +1,6 @@
 """How the benchmark makes free memory ready, and where it stops."""
 
+import mmap
 import subprocess
 import sys
 from itertools import count
@@ -82,6 +83,16 @@ def test_a_machine_that_reports_nothing(tmp_path, monkeypatch, text):
     assert reported_bytes() is None
     order.write_text(text)
     assert reported_bytes() is None
+
+
+def test_reported_blocks_need_huge_pages_to_be_asked_for(tmp_path, monkeypatch):
+    order, huge = tmp_path / "order", tmp_path / "huge"
+    monkeypatch.setattr("benchmarks.ballast._ORDER", order)
+    monkeypatch.setattr("benchmarks.ballast._HUGE_PAGES", huge)
+    order.write_text("0\n")
+    assert reported_bytes() is None
+    huge.mkdir()
+    assert reported_bytes() == mmap.PAGESIZE
 
 
 def test_the_option_exists():

@@ -2,11 +2,12 @@
 
 A span of each call, named after its method, continues the caller's trace where the call's metadata have a
 W3C `traceparent`. Attributes say which pool, how many frames came, how many hits went, which error it was.
+A stream whose requests count as calls has a span of each of these, and none of its own, which could last hours.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import grpc
@@ -19,6 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 import memory_service
 from memory_service.errors import ServiceError
+from memory_service.serving.exchange import COUNTED
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.wire.framing import split
 from memory_service.wire.status import CODES, reason
@@ -90,11 +92,36 @@ class TracingInterceptor(grpc.ServerInterceptor):
                 finally:
                     span.set_attribute("reverie.responses", count)
 
+        if method in COUNTED:
+            counted = self._each_traced(COUNTED[method], handler.stream_stream)
+            return grpc.stream_stream_rpc_method_handler(counted, **codec)
         if responses:
             make = grpc.stream_stream_rpc_method_handler if requests else grpc.unary_stream_rpc_method_handler
             return make(stream, **codec)
         make = grpc.stream_unary_rpc_method_handler if requests else grpc.unary_unary_rpc_method_handler
         return make(single, **codec)
+
+    def _each_traced(self, method: str, behaviour: Handler) -> Handler:
+        """A stream that is answered request by request, each as a call of `method`."""
+
+        def exchange(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+            spans: list[Span] = []
+            with ExitStack() as answering:
+
+                def begun() -> Iterator[Any]:
+                    for request in requests:
+                        spans.append(answering.enter_context(self._span(method, context)))
+                        _note_request(spans[0], request)
+                        yield request
+                        del request
+
+                for response in behaviour(begun(), context):
+                    _note_encoded(spans.pop(), method, response)
+                    answering.close()
+                    yield response
+                    del response
+
+        return exchange
 
     @contextmanager
     def _span(self, method: str, context: grpc.ServicerContext) -> Iterator[Span]:

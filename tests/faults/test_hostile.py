@@ -286,7 +286,7 @@ class TestWholeVideos:
         assert caught.value.field == "key"
 
     def test_streams_without_a_message(self, send: Send) -> None:
-        assert send("AppendStream") == []
+        assert send("AppendStream") == send("AdvanceStream") == []
         with pytest.raises(InvalidArgument) as caught:
             send("ImportVideo")
         assert caught.value.field == "key"

@@ -47,6 +47,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "Search": ("read",),
     "Fetch": ("read",),
     "Advance": ("read", "write"),
+    "AdvanceStream": ("read", "write"),
     "ForkVideo": ("read", "write"),
     "TruncateVideo": ("write",),
     "SealVideo": ("write",),
@@ -129,6 +130,7 @@ class Place:
                 "Search": lambda: pb.SearchRequest(key=key, queries=[query]),
                 "Fetch": lambda: pb.FetchRequest(handles=[handle]),
                 "Advance": lambda: pb.AdvanceRequest(key=key, block=frames, query=query),
+                "AdvanceStream": lambda: pb.AdvanceRequest(key=key, block=frames, query=query),
                 "ForkVideo": lambda: pb.ForkVideoRequest(parent=key, key=other),
                 "TruncateVideo": lambda: pb.TruncateVideoRequest(key=key, length=1),
                 "SealVideo": lambda: pb.SealVideoRequest(key=key),
@@ -257,13 +259,14 @@ def test_a_fork_reads_here_and_writes_there(place: Place) -> None:
     place.server.engine.drop_video(VideoKey(THEIRS, "fork"))
 
 
-def test_later_messages_of_a_stream_are_looked_at_too(place: Place) -> None:
+@pytest.mark.parametrize("method", ["AppendStream", "AdvanceStream"])
+def test_later_messages_of_a_stream_are_looked_at_too(place: Place, method: str) -> None:
     place.prepare()
-    frames = pb.Block()
-    bulk.put_block(block(3), frames)
-    good = pb.AppendStreamRequest(key=wire.key_to_proto(VIDEO), block=frames)
-    bad = pb.AppendStreamRequest(key=foreign_key(), block=frames)
-    error = error_of(place.channel, "AppendStream", good, bad, token=place.tokens["all rights"])
+    (good,) = place.requests(method)
+    bad = type(good)()
+    bad.CopyFrom(good)
+    bad.key.CopyFrom(foreign_key())
+    error = error_of(place.channel, method, good, bad, token=place.tokens["all rights"])
     assert type(error) is PermissionDenied
     assert place.server.engine.get_video(VIDEO).state.length == 6
 
@@ -376,7 +379,7 @@ def test_an_embedding_is_no_way_around(place: Place) -> None:
     assert {hit.handle.key.pool for hit in answer.results[0].hits} == {MINE}
 
 
-@pytest.mark.parametrize("method", ["Watch", "AppendStream"])
+@pytest.mark.parametrize("method", ["Watch", "AppendStream", "AdvanceStream"])
 def test_revoked_while_streaming(place: Place, method: str) -> None:
     place.prepare()
     token = create_token(place.file, f"short-lived-{method}", {MINE: ["read", "write"]}).text
@@ -384,14 +387,14 @@ def test_revoked_while_streaming(place: Place, method: str) -> None:
     go_on = threading.Event()
 
     def requests() -> Iterator[Any]:
-        yield place.requests("AppendStream")[0]
+        yield place.requests(method)[0]
         go_on.wait(20)
 
     stub = MemoryServiceStub(place.channel)  # type: ignore[no-untyped-call]
     if method == "Watch":
         stream = stub.Watch(place.requests("Watch")[0], metadata=bearer(token))
     else:
-        stream = stub.AppendStream(requests(), metadata=bearer(token))
+        stream = getattr(stub, method)(requests(), metadata=bearer(token))
     next(stream)
     revoke_token(place.file, f"short-lived-{method}")
     assert place.server.reload()

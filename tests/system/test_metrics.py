@@ -103,6 +103,12 @@ def test_a_server_under_load_is_scraped(server: Server) -> None:
     assert value(samples, "received_bytes_total", method="Advance") > total * 3 * SPEC.latent_bytes
     assert value(samples, "sent_bytes_total", method="Advance") > total * 3 * SPEC.latent_bytes
     assert value(samples, "calls_running", method="Advance") == 0
+    samples = eventually(server, lambda now: value(now, "calls_running", method="AdvanceStream") == 0)
+    labels = [dict(of) for name, of in samples if name == "reverie_memory_call_seconds_count"]
+    ends = [value(samples, "call_seconds_count", **of) for of in labels if of["method"] == "AdvanceStream"]
+    assert sum(ends) == num_writers
+    for direction in ("received", "sent"):
+        assert value(samples, f"{direction}_bytes_total", method="AdvanceStream") == 0
     assert value(samples, "events_total", kind="appended") == total
     assert value(samples, "events_total", kind="retrieved") == total
     assert value(samples, "videos", state="all") == num_writers

@@ -86,6 +86,7 @@ REQUESTS: dict[str, Callable[[Any], Any]] = {
     ),
     "Fetch": lambda key: pb.FetchRequest(handles=[pb.Handle(key=key, epoch=1)]),
     "Advance": lambda key: pb.AdvanceRequest(key=key, block=block_message(), query=query_message()),
+    "AdvanceStream": lambda key: pb.AdvanceRequest(key=key, block=block_message(), query=query_message()),
     "ForkVideo": lambda key: pb.ForkVideoRequest(parent=wire.key_to_proto(KEY), key=key),
     "ForkVideo from": lambda key: pb.ForkVideoRequest(parent=key, key=pb.VideoKey(pool="pool", video="new")),
     "TruncateVideo": lambda key: pb.TruncateVideoRequest(key=key),

@@ -288,6 +288,26 @@ def test_advance(stub: Any) -> None:
     assert [frame.handle for frame in again.frames] == [hits[1], hits[3]]
 
 
+@pytest.mark.usefixtures("filled")
+def test_advance_stream(stub: Any) -> None:
+    def requests() -> Iterator[pb.AdvanceRequest]:
+        for start in (12, 15, 15, 99, 18):
+            query = pb.Query(k=2, eligible=pb.Span(stop=start))
+            yield pb.AdvanceRequest(key=KEY, block=block(start), query=query, known_frames=range(12))
+
+    stream, answers = stub.AdvanceStream(requests()), []
+
+    def read() -> None:
+        answers.extend(stream)
+
+    code, reason, metadata = refused(read)
+    assert (code, reason) == (grpc.StatusCode.OUT_OF_RANGE, "OUT_OF_ORDER")
+    assert metadata["expected_start"] == "18"
+    found = [(answer.state.length, answer.duplicate, len(answer.hits)) for answer in answers]
+    assert found == [(15, False, 2), (18, False, 2), (18, True, 2)]
+    assert stub.GetVideo(pb.GetVideoRequest(key=KEY)).video.state.length == 18
+
+
 def test_fork_truncate_and_seal(stub: Any, filled: pb.Video) -> None:
     fork_key = pb.VideoKey(pool=POOL, video="take-2")
     request = pb.ForkVideoRequest(parent=KEY, key=fork_key, length=6, metadata={"prompt": "at night"})

@@ -62,6 +62,8 @@ def test_each_call_is_a_span(collector: tuple[Collector, str], tmp_path: Path) -
     with MemoryClient(server.address, cache_bytes=0) as memory:
         memory.create_video(KEY, SPEC)
         advanced = memory.advance(KEY, block(0), Query(3, ALL))
+        with pytest.raises(InvalidArgument):
+            memory.advance(KEY, block(3), Query(0, ALL))
         memory.search(KEY, [query(k=2, like=0), query(k=1, like=1)])
         memory.fetch([hit.handle for hit in advanced.hits])
         list(memory.append_stream(KEY, [block(3), block(6)]))
@@ -83,7 +85,8 @@ def test_each_call_is_a_span(collector: tuple[Collector, str], tmp_path: Path) -
         spans.setdefault(span.name.rpartition("/")[2], []).append(span)
     assert received.resources[0]["service.name"] == "reverie-memory"
 
-    (advance,) = spans["Advance"]
+    advance, invalid = spans["Advance"]  # each on a stream, which has no span of its own
+    assert "AdvanceStream" not in spans
     expected = {"rpc.method": "Advance", "reverie.pool": "pool", "reverie.video": "video"}
     expected |= {"reverie.frames": 3, "reverie.hits": 3, "reverie.frames_sent": 3}
     assert expected.items() <= attributes(advance).items()
@@ -94,6 +97,8 @@ def test_each_call_is_a_span(collector: tuple[Collector, str], tmp_path: Path) -
     (stream,) = spans["AppendStream"]
     assert {"reverie.requests": 2, "reverie.frames": 6}.items() <= attributes(stream).items()
 
+    assert invalid.status.code == SpanStatus.STATUS_CODE_ERROR
+    assert attributes(invalid)["reverie.field"] == "query.k"
     refused = spans["Append"][0]  # the client looks again whether blocks were lost
     assert refused.status.code == SpanStatus.STATUS_CODE_ERROR
     assert attributes(refused)["error.type"] == "OUT_OF_ORDER"

@@ -46,13 +46,14 @@ def test_one_line_per_request(memory: MemoryClient, caplog: pytest.LogCaptureFix
         memory.get_video(VideoKey("pool", "nobody"))
     with pytest.raises(InvalidArgument):
         memory.advance(KEY, block(3), Query(0, ALL))
-    logged = lines(caplog)
+    logged = lines(caplog)  # an advance that is refused ends the stream on which it came
     methods = [(method, status, field) for method, status, _, _, _, _, field in logged]
     assert methods == [
         ("Append", "OK", ""),
         ("Fetch", "OK", ""),
         ("GetVideo", "NOT_FOUND", "key"),
         ("Advance", "INVALID_ARGUMENT", "query.k"),
+        ("AdvanceStream", "INVALID_ARGUMENT", "query.k"),
     ]
     assert int(logged[0][2]) > 3 * SPEC.latent_bytes
     assert int(logged[1][3]) > 3 * SPEC.latent_bytes

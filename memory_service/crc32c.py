@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import google_crc32c
 import numpy as np
+from numpy.typing import NDArray
 
 from memory_service.types import Buffer
 
@@ -26,6 +27,11 @@ def crc32c(data: Buffer, crc: int = 0) -> int:
     google_crc32c refuses writable buffers and memoryviews but takes an array over the same bytes.
     """
     return int(google_crc32c.extend(crc, np.frombuffer(data, np.uint8))) if len(data) else crc
+
+
+def crc32c_rows(rows: NDArray[np.uint8]) -> list[int]:
+    """CRC-32C of each row of uint8 [n, B]."""
+    return [google_crc32c.extend(0, row) for row in rows]
 
 
 def joined(crc: int, data: Buffer, data_crc: int) -> int:

@@ -10,8 +10,8 @@ _MAX_SEGMENTS = 8
 """Each holds a file descriptor; one more, and the whole file is mapped in their place."""
 
 
-class _Segment(NamedTuple):
-    """Bytes [start, stop) of the file."""
+class Segment(NamedTuple):
+    """Bytes [start, stop) of the file, mapped."""
 
     start: int
     stop: int
@@ -27,12 +27,13 @@ class GrowingMap:
     """
 
     def __init__(self) -> None:
-        self._segments: list[_Segment] = []
+        """`segments` may be read at any time; growing puts another list in its place."""
+        self.segments: list[Segment] = []
 
     @property
     def size(self) -> int:
         """Bytes from the start of the file that have been mapped."""
-        return self._segments[-1].stop if self._segments else 0
+        return self.segments[-1].stop if self.segments else 0
 
     @property
     def file_bytes(self) -> int:
@@ -40,21 +41,21 @@ class GrowingMap:
 
         Asks the descriptor of a map: it stays that file's when the caller closes its own.
         """
-        return self._segments[-1].mapped.size() if self._segments else 0
+        return self.segments[-1].mapped.size() if self.segments else 0
 
     def grow(self, fd: int, size: int) -> None:
         """Map up to byte `size`, which the file must have. Raises OSError."""
         if size <= self.size:
             return
-        segments = self._segments if len(self._segments) < _MAX_SEGMENTS else []
+        segments = self.segments if len(self.segments) < _MAX_SEGMENTS else []
         start = max(0, self.size - _OVERLAP_BYTES) // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
         start = start if segments else 0
         mapped = mmap.mmap(fd, size - start, access=mmap.ACCESS_READ, offset=start)
-        self._segments = [*segments, _Segment(start, size, mapped, memoryview(mapped))]
+        self.segments = [*segments, Segment(start, size, mapped, memoryview(mapped))]
 
     def view(self, offset: int, length: int) -> memoryview | None:
         """Bytes [offset, offset + length) out of one segment; None where none has them all."""
-        for start, stop, _, data in self._segments:
+        for start, stop, _, data in self.segments:
             if offset + length <= stop:
                 return data[offset - start : offset - start + length] if offset >= start else None
         return None

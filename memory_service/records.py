@@ -6,17 +6,15 @@ n frames of a block, D embedding dimension. Offsets in a block's header count by
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
-from sys import intern
-from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from memory_service.crc32c import crc32c
-from memory_service.reel import Body, Extent, Record
+from memory_service.crc32c import crc32c_rows
+from memory_service.reel import Body, Record
+from memory_service.stored_block import NO_TEXTS, StoredBlock, layout_of
 from memory_service.types import (
     Block,
     Embeddings,
@@ -29,54 +27,8 @@ from memory_service.types import (
     VideoState,
 )
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
-"""What most blocks have of names and texts: one for the blocks of all open videos."""
-
 PackedBlock: TypeAlias = tuple[dict[str, Any], Body]
 """Header and body of a block record."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRows:
-    """Where the embeddings of one kind of one block lie: row after row from `offset`, counted in the reel."""
-
-    offset: int
-    row_bytes: int
-    crcs: array[int]
-
-    def row(self, number: int) -> Extent:
-        """The extent of one embedding."""
-        return self.offset + number * self.row_bytes, self.row_bytes, self.crcs[number]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredBlock:
-    """Where the frames `span` of one block lie in their reel, and what holds for all of them.
-
-    `end` is where the block's record ends: the block is durable once the reel is up to there. `parts` count
-    from `body`, all other offsets from the reel's start.
-    """
-
-    span: Span
-    end: int
-    embeddings: StoredRows
-    named: Mapping[str, StoredRows]
-    body: int
-    parts: Mapping[str, array[int]]
-    """Offset, length and CRC of each payload, one after the other: tuples would take five times as much."""
-    metadata: Mapping[str, str]
-    unix_ms: int
-
-    def embedding(self, frame: int, name: str = "") -> Extent:
-        """The extent of a frame's embedding, or of its named one. Raises KeyError for a name without any."""
-        rows = self.named[name] if name else self.embeddings
-        return rows.row(frame - self.span.start)
-
-    def payload(self, part: str, frame: int) -> Extent:
-        """The extent of one part of a frame. Raises KeyError for a part that the block lacks."""
-        first = 3 * (frame - self.span.start)
-        offset, length, crc = self.parts[part][first : first + 3]
-        return self.body + offset, length, crc
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +85,10 @@ def unpack_video(record: Record) -> VideoInfo:
     return VideoInfo(key, spec, VideoState(header["epoch"], 0, 0), header["created_unix_ms"])
 
 
-def pack_block(block: Block) -> PackedBlock:
+def pack_block(block: Block, unix_ms: int = 0) -> PackedBlock:
     """Header and body of a block record: embeddings, named ones, each part's payloads; every piece aligned.
 
-    What is empty or 0 is left out of the header.
+    What is empty or 0 is left out of the header. `unix_ms` holds for a block that has no time of its own.
     """
     body = Body()
     _, dim, crcs = _add_rows(body, block.embeddings)
@@ -149,38 +101,36 @@ def pack_block(block: Block) -> PackedBlock:
     }
     if block.metadata:
         header["metadata"] = dict(block.metadata)
-    if block.unix_ms:
-        header["unix_ms"] = int(block.unix_ms)
+    if block.unix_ms or unix_ms:
+        header["unix_ms"] = int(block.unix_ms or unix_ms)
     return header, body
 
 
 def _add_rows(body: Body, embeddings: Embeddings) -> tuple[int, int, list[int]]:
     """Add float32 [n, D] as one piece: its offset in the body, D, and the CRC of each row."""
     rows = np.ascontiguousarray(embeddings, "<f4").view(np.uint8)
-    offset, _, _ = body.add(rows.data.cast("B"))
-    return offset, embeddings.shape[1], [crc32c(row.data) for row in rows]
+    offset, _, _ = body.add(rows.reshape(-1).data)
+    return offset, embeddings.shape[1], crc32c_rows(rows)
 
 
 def unpack_block(record: Record) -> StoredBlock:
-    """The block that a block record holds."""
+    """The block that a block record holds. Raises TypeError, ValueError for a header that is none."""
     header = record.header
-    return StoredBlock(
-        span=Span(header["start"], header["start"] + header["n"]),
-        end=record.end,
-        embeddings=StoredRows(record.body, 4 * header["dim"], array("q", header["embedding_crcs"])),
-        named={
-            intern(name): StoredRows(record.body + offset, 4 * dim, array("q", crcs))
-            for name, (offset, dim, crcs) in header.get("named", _NOTHING).items()
-        }
-        or _NOTHING,
-        body=record.body,
-        parts={
-            intern(name): array("q", chain.from_iterable(extents))
-            for name, extents in header["parts"].items()
-        },
-        metadata=header.get("metadata", _NOTHING),
-        unix_ms=header.get("unix_ms", 0),
-    )
+    start, n, parts = header["start"], header["n"], header["parts"]
+    named = tuple([(name, *rows) for name, rows in header["named"].items()]) if "named" in header else ()
+    numbers = array("q", header["embedding_crcs"])
+    lengths = [len(numbers)]
+    for _, _, _, crcs in named:
+        numbers.extend(crcs)
+        lengths.append(len(crcs))
+    for extents in parts.values():
+        numbers.extend(chain.from_iterable(extents))
+        lengths.append(len(extents))
+    layout = layout_of(n, header["dim"], tuple([rows[:3] for rows in named]), tuple(parts))
+    if lengths.count(n) != len(lengths) or len(numbers) != layout.num_numbers:
+        raise ValueError(f"a block of {n} frames has not {n} of everything")
+    metadata, unix_ms = header.get("metadata", NO_TEXTS), header.get("unix_ms", 0)
+    return StoredBlock(start, start + n, record.body, record.end, layout, numbers, metadata, unix_ms)
 
 
 def pack_fork(lineage: Lineage) -> dict[str, Any]:
@@ -209,25 +159,27 @@ def pack_truncation(epoch: int, length: int) -> dict[str, Any]:
 
 def pack_retrieval(retrieval: Retrieval) -> dict[str, Any]:
     """Header of a retrieval record; the video is known from the reel. What is empty is left out."""
-    extras = {
-        "num_candidates": retrieval.num_candidates,
-        "runner_up_frames": list(retrieval.runner_up_frames),
-        "runner_up_scores": list(retrieval.runner_up_scores),
-        "videos": [[key.pool, key.video] for key in retrieval.videos],
-    }
-    return {
+    header: dict[str, Any] = {
         "epoch": retrieval.epoch,
         "length": retrieval.length,
         "query_frame": retrieval.query_frame,
         "eligible": [retrieval.eligible.start, retrieval.eligible.stop],
         "k": retrieval.k,
         "policy": retrieval.policy,
-        "frames": list(retrieval.frames),
-        "scores": list(retrieval.scores),
+        "frames": retrieval.frames,
+        "scores": retrieval.scores,
         "search_us": retrieval.search_us,
         "unix_ms": retrieval.unix_ms,
-        **{name: value for name, value in extras.items() if value},
     }
+    if retrieval.num_candidates:
+        header["num_candidates"] = retrieval.num_candidates
+    if retrieval.runner_up_frames:
+        header["runner_up_frames"] = retrieval.runner_up_frames
+    if retrieval.runner_up_scores:
+        header["runner_up_scores"] = retrieval.runner_up_scores
+    if retrieval.videos:
+        header["videos"] = [[key.pool, key.video] for key in retrieval.videos]
+    return header
 
 
 def unpack_retrieval(key: VideoKey, record: Record) -> Retrieval:

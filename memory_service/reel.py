@@ -6,7 +6,7 @@ the format byte by byte. This module turns values into buffers and back; it does
 """
 
 import struct
-from dataclasses import dataclass
+import threading
 from enum import IntEnum
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -33,6 +33,16 @@ _CHECKSUM = struct.Struct("<I")
 _CHUNK_BYTES = 1 << 18
 
 
+class _Packers(threading.local):
+    """A packer for each thread: making one takes longer than packing most headers."""
+
+    def __init__(self) -> None:
+        self.packer = msgpack.Packer(use_single_float=True)
+
+
+_packers = _Packers()
+
+
 class Source(Protocol):
     """Bytes that are read piece by piece: a buffer or a file."""
 
@@ -54,6 +64,7 @@ class Kind(IntEnum):
 
 
 _KINDS = frozenset(Kind)
+_OPTIONAL_KINDS = frozenset([Kind.RETRIEVAL, Kind.COMMIT])
 
 
 Extent: TypeAlias = tuple[int, int, int]
@@ -100,8 +111,7 @@ class Prefix(NamedTuple):
         return self.body_offset + aligned(self.body_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record in a reel: `offset` is its start, `header` its decoded header."""
 
     offset: int
@@ -121,7 +131,7 @@ class Record:
 
 def aligned(size: int) -> int:
     """`size` rounded up to a multiple of `ALIGN`."""
-    return -(-size // ALIGN) * ALIGN
+    return size + -size % ALIGN
 
 
 def padding(size: int) -> bytes:
@@ -139,11 +149,14 @@ class Body:
 
     def add(self, data: Buffer) -> Extent:
         """Add a piece, a flat buffer of bytes, and say where it lies in the body."""
-        crc = crc32c(data)
-        extent = self.size, len(data), crc
-        self.crc = crc32c(padding(len(data)), joined(self.crc, data, crc))
-        self.pieces += (data, padding(len(data)))
-        self.size += aligned(len(data))
+        crc, length = crc32c(data), len(data)
+        extent = self.size, length, crc
+        self.crc = joined(self.crc, data, crc)
+        self.pieces.append(data)
+        if rest := -length % ALIGN:
+            self.crc = google_crc32c.extend(self.crc, _ZEROS[:rest])
+            self.pieces.append(_ZEROS[:rest])
+        self.size += length + rest
         return extent
 
 
@@ -151,18 +164,10 @@ def encode(
     kind: Kind, header: dict[str, Any], body: Body, *, sequence: int, epoch: int, durable: int
 ) -> tuple[Prefix, list[Buffer]]:
     """The prefix of one record and the buffers to write, in order."""
-    packed: bytes = msgpack.packb(header, use_single_float=True)
-    prefix = Prefix(
-        kind=kind,
-        flags=OPTIONAL if kind in (Kind.RETRIEVAL, Kind.COMMIT) else 0,
-        header_bytes=len(packed),
-        body_bytes=body.size,
-        sequence=sequence,
-        epoch=epoch,
-        durable=durable,
-        header_crc=google_crc32c.value(packed),
-        body_crc=body.crc,
-    )
+    packed: bytes = _packers.packer.pack(header)
+    flags = OPTIONAL if kind in _OPTIONAL_KINDS else 0
+    header_crc = google_crc32c.value(packed)
+    prefix = Prefix(kind, flags, len(packed), body.size, sequence, epoch, durable, header_crc, body.crc)
     fixed = _PREFIX.pack(MAGIC, FORMAT_VERSION, *prefix, 0)
     head = fixed + _CHECKSUM.pack(google_crc32c.value(fixed)) + packed + padding(len(packed))
     return prefix, [head, *body.pieces]

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence, Set
-from dataclasses import replace
 from functools import partial
 
 from memory_service.errors import ServiceError, Unavailable
@@ -81,7 +80,8 @@ class Video:
         packed = _packed(block)
         with self._lock:
             duplicate, end = self._append(block, packed, epoch)
-        return self._answer(duplicate, end, sync)
+            appended = Appended(self._history.state, duplicate)
+        return self._durably(appended, end) if sync else appended
 
     def search(self, queries: Sequence[Query], *, log: bool) -> Found:
         """See `Memory.search`."""
@@ -129,16 +129,19 @@ class Video:
         self, block: Block, query: Query, *, known: Collection[Handle], epoch: int | None, sync: bool
     ) -> tuple[Appended, tuple[Hit, ...], list[StoredFrame]]:
         """See `Memory.advance`; the frames of the hits that are not `known` come unverified."""
+        stop = block.start + len(block.embeddings)
         if query.embedding is None and query.frame is None:
-            query = replace(query, frame=block.span.stop - 1)
+            query = _asking(query, stop - 1)
         packed = _packed(block)
+        held = known if isinstance(known, Set) else frozenset(known)
         with self._lock:
-            self._recall.check_kept(query, "query", block.span.stop)
+            self._recall.check_kept(query, "query", stop)
             duplicate, end = self._append(block, packed, epoch)
-            (hits,) = self._search([query], True, ["query"], again=duplicate)
-            held = known if isinstance(known, Set) else frozenset(known)
-            stored = [self._frames.stored(hit.handle, ()) for hit in hits if hit.handle not in held]
-        return self._answer(duplicate, end, sync), hits, stored
+            (hits,) = self._search([query], True, ["query"], again=duplicate, newest=block)
+            handles = [hit.handle for hit in hits if not held or hit.handle not in held]
+            stored = self._frames.stored(handles, ())
+            appended = Appended(self._history.state, duplicate)
+        return self._durably(appended, end) if sync else appended, hits, stored
 
     def stored(self, handles: Sequence[tuple[int, Handle]], parts: Sequence[str]) -> list[StoredFrame]:
         """The frames of numbered handles, unverified. Raises NotFound, naming the handle by its number."""
@@ -146,7 +149,7 @@ class Video:
             self._check_there()
             for number, handle in handles:
                 self._frames.check_handle(handle, self._history.epoch, f"handles[{number}]")
-            return [self._frames.stored(handle, parts) for _, handle in handles]
+            return self._frames.stored([handle for _, handle in handles], parts)
 
     def retrievals(self, start: int, limit: int | None, *, newest_first: bool) -> list[Retrieval]:
         """See `Memory.retrievals`."""
@@ -264,19 +267,26 @@ class Video:
             self._publish(EventKind.APPENDED)
         return duplicate, end
 
-    def _answer(self, duplicate: bool, end: int, sync: bool) -> Appended:
-        if sync:
-            self._reel.commit(end)
+    def _durably(self, appended: Appended, end: int) -> Appended:
+        """The answer once the reel is durable up to byte `end`. Raises NotFound where the video is gone."""
+        self._reel.commit(end)
         with self._lock:
             self._check_there()
-            return Appended(self._history.state, duplicate)
+            return Appended(self._history.state, appended.duplicate)
 
     def _search(
-        self, queries: Sequence[Query], log: bool, fields: Sequence[str], *, again: bool = False
+        self,
+        queries: Sequence[Query],
+        log: bool,
+        fields: Sequence[str],
+        *,
+        again: bool = False,
+        newest: Block | None = None,
     ) -> list[tuple[Hit, ...]]:
-        """Search under the lock; `fields` name the queries in errors. For `again` see `Recall.search`."""
+        """Search under the lock; `fields` name the queries in errors. For the rest see `Recall.search`."""
         log = log and self._changed is not None
-        hits = self._recall.search(self._history.state, queries, fields, log=log, again=again)
+        state = self._history.state
+        hits = self._recall.search(state, queries, fields, log=log, again=again, newest=newest)
         if log:
             self._mark()
         return hits
@@ -293,6 +303,11 @@ def _fields(queries: Sequence[Query]) -> list[str]:
     return [f"queries[{i}]" for i in range(len(queries))]
 
 
+def _asking(query: Query, frame: int) -> Query:
+    """The query, by the embedding of a frame; `dataclasses.replace` takes many times as long."""
+    return Query(query.k, query.eligible, None, frame, query.policy, query.filter, query.terms, query.weight)
+
+
 def _packed(block: Block) -> PackedBlock:
     """The block as it is kept: with the time of now unless it has its own."""
-    return pack_block(block if block.unix_ms else replace(block, unix_ms=time.time_ns() // 1_000_000))
+    return pack_block(block, time.time_ns() // 1_000_000)

@@ -1,8 +1,9 @@
 """The videos of one memory: opened on first use, one at a time each, closed together."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from types import TracebackType
 
 from memory_service.errors import Fenced, NotFound, ServiceError, Unavailable
 from memory_service.events import Events
@@ -19,6 +20,25 @@ from memory_service.types import EventKind, VideoInfo, VideoKey
 from memory_service.video import Video
 
 _log = logging.getLogger(__name__)
+
+
+class Use:
+    """One use of a video, for a `with`; a class, as a generator would cost a call several microseconds."""
+
+    __slots__ = ("_key", "_slot", "_video", "_videos")
+
+    def __init__(self, videos: "Videos", key: VideoKey) -> None:
+        self._videos = videos
+        self._key = key
+
+    def __enter__(self) -> Video:
+        self._slot, self._video = self._videos.enter(self._key)
+        return self._video
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._videos.leave(self._key, self._slot, self._video, exc)
 
 
 class Videos:
@@ -54,23 +74,40 @@ class Videos:
         self.recoveries: list[Recovery] = []
         self._listing = Listing(slots, store, ledger, self.recoveries, read_only=commit is None)
 
-    @contextmanager
-    def use(self, key: VideoKey) -> Iterator[Video]:
+    def use(self, key: VideoKey) -> "Use":
         """The video, opened and verified if it was cold; it stays open, and does not expire, in the `with`.
 
-        Raises NotFound, DataLoss, Unavailable.
+        Entering raises NotFound, DataLoss, Unavailable.
         """
-        slot, video = self._pinned(key)
+        return Use(self, key)
+
+    def enter(self, key: VideoKey) -> tuple[Slot, Video]:
+        """The slot, counting one more user, and its video."""
+        pinned = self._slots.pin(key)
+        if pinned is not None and (self._commit is not None or not pinned[1].outdated):
+            return pinned
+        if pinned is not None:
+            self._slots.unpin(key, *pinned)
+        with self._slots.locked(key) as slot:
+            if self._commit is None and slot.video is not None:
+                self._close_idle(key, slot)
+            self._opened(key, slot)
+            pinned = self._slots.pin(key)
+        self._cool()
+        if pinned is None:
+            raise Unavailable("the memory is closing")
+        return pinned
+
+    def leave(self, key: VideoKey, slot: Slot, video: Video, failure: BaseException | None) -> None:
+        """One user less, who ended with `failure`, if with any."""
         try:
-            yield video
-        except Fenced:
-            with suppress(ServiceError):
-                self._events.publish(EventKind.FENCED, key, video.info().state)
-            raise
+            if isinstance(failure, Fenced):
+                with suppress(ServiceError):
+                    self._events.publish(EventKind.FENCED, key, video.info().state)
         finally:
             self._expiry.touch(key)
-            self._slots.unpin(key, slot, video)
-            self._cool(keep=key)
+            if self._slots.unpin(key, slot, video):
+                self._cool(keep=key)
 
     def get_or_make(
         self,
@@ -225,23 +262,6 @@ class Videos:
     def check_open(self) -> None:
         """Raises Unavailable once the memory is closed."""
         self._slots.check_open()
-
-    def _pinned(self, key: VideoKey) -> tuple[Slot, Video]:
-        """The slot, counting one more user, and its video."""
-        pinned = self._slots.pin(key)
-        if pinned is not None and (self._commit is not None or not pinned[1].outdated):
-            return pinned
-        if pinned is not None:
-            self._slots.unpin(key, *pinned)
-        with self._slots.locked(key) as slot:
-            if self._commit is None and slot.video is not None:
-                self._close_idle(key, slot)
-            self._opened(key, slot)
-            pinned = self._slots.pin(key)
-        self._cool()
-        if pinned is None:
-            raise Unavailable("the memory is closing")
-        return pinned
 
     def _cool(self, keep: VideoKey | None = None) -> None:
         """Close idle videos until the budgets are kept, or nothing but `keep` and videos in use is left."""

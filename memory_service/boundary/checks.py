@@ -10,17 +10,22 @@ from memory_service.types import Embeddings
 MAX_INT = 2**63 - 1
 """Largest frame number, count and time: the wire's int64."""
 
+_INFINITY = float("inf")
 _MAX_FLOAT = float(np.finfo(np.float32).max)
 
 
 def check_whole(value: object, field: str, *, least: int = 0, most: int = MAX_INT) -> None:
     """Raises InvalidArgument unless `value` is an integer of [least, most]."""
+    if type(value) is int and least <= value <= most:
+        return
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
         raise InvalidArgument(f"{value!r} is out of range", field=field, expected=f"{least} to {most}")
 
 
 def check_number(value: object, field: str, *, least: float = -_MAX_FLOAT, most: float = _MAX_FLOAT) -> None:
     """Raises InvalidArgument unless `value` is a number of [least, most], which NaN never is."""
+    if type(value) is float and least <= value <= most:
+        return
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     if not is_number or not least <= value <= most:  # type: ignore[operator]
         raise InvalidArgument(
@@ -42,9 +47,10 @@ def check_vectors(vectors: Embeddings, dim: int, ndim: int, field: str) -> None:
     if vectors.ndim != ndim or vectors.shape[-1] != dim:
         shape = f"[n, {dim}]" if ndim == 2 else f"[{dim}]"
         raise InvalidArgument(f"embeddings have shape {list(vectors.shape)}", field=field, expected=shape)
-    squares = np.einsum("...i,...i->...", vectors, vectors)
-    if ((squares > 0) & (squares < np.inf)).all():
-        return  # what over- or underflows here is looked at closely
+    doubles = vectors.astype(np.float64)  # in which no square of a float32 over- or underflows
+    squares = [row.dot(row) for row in (doubles if ndim == 2 else (doubles,))]
+    if not [square for square in squares if not 0.0 < square < _INFINITY]:
+        return
     if not np.isfinite(vectors).all():
         raise InvalidArgument("an embedding is not finite", field=field, expected="finite values")
     if not vectors.any(axis=-1).all():

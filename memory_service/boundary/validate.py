@@ -23,6 +23,7 @@ from memory_service.types import (
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _ID_RULE = "1 to 128 characters of [A-Za-z0-9._-], the first a letter or digit"
 _MAX_EPOCH = 2**64 - 1
+_BUFFERS = (bytes, bytearray, memoryview)
 
 
 def check_id(value: object, field: str) -> None:
@@ -38,8 +39,9 @@ def is_id(value: object) -> bool:
 
 def check_key(key: VideoKey, field: str = "key") -> None:
     """Raises InvalidArgument unless both ids are well formed."""
-    check_id(key.pool, f"{field}.pool")
-    check_id(key.video, f"{field}.video")
+    if not (is_id(key.pool) and is_id(key.video)):
+        check_id(key.pool, f"{field}.pool")
+        check_id(key.video, f"{field}.video")
 
 
 def check_spec(spec: VideoSpec, limits: Limits) -> None:
@@ -87,10 +89,20 @@ def check_block(block: Block, spec: VideoSpec, limits: Limits) -> None:
         raise InvalidArgument("the block is empty", field="block.embeddings", expected="at least one frame")
     check_size(n, limits.max_block_frames, "block.embeddings", "frames of one block", unit="frames")
     check_whole(block.start + n, "block.start")
+    size = block.embeddings.nbytes + _check_parts(block, n, spec, limits) + _check_named(block, spec)
+    if block.metadata:
+        metadata_bytes = text_bytes(block.metadata, "block.metadata")
+        check_size(metadata_bytes, limits.max_block_metadata_bytes, "block.metadata", "metadata of one block")
+    check_whole(block.unix_ms, "block.unix_ms")
+    check_size(size, limits.max_message_bytes, "block", "one block")
+
+
+def _check_parts(block: Block, n: int, spec: VideoSpec, limits: Limits) -> int:
+    """The bytes of the parts of a block of n frames."""
     if LATENT not in block.parts:
         raise InvalidArgument("the block has no latents", field="block.parts", expected=f"a part {LATENT!r}")
     check_size(len(block.parts), limits.max_parts, "block.parts", "parts", unit="parts")
-    size = block.embeddings.nbytes
+    size = 0
     for i, (name, payloads) in enumerate(block.parts.items()):
         field = f"block.parts[{i}]"
         check_id(name, f"{field}.name")
@@ -99,18 +111,15 @@ def check_block(block: Block, spec: VideoSpec, limits: Limits) -> None:
                 f"part {name!r} has {len(payloads)} payloads", field=f"{field}.payloads", expected=f"{n}"
             )
         exactly = spec.latent_bytes if name == LATENT else None
-        size += sum(
-            _payload_bytes(payload, exactly, f"{field}.payloads[{j}]") for j, payload in enumerate(payloads)
-        )
-    size += _check_named(block, spec)
-    metadata_bytes = text_bytes(block.metadata, "block.metadata")
-    check_size(metadata_bytes, limits.max_block_metadata_bytes, "block.metadata", "metadata of one block")
-    check_whole(block.unix_ms, "block.unix_ms")
-    check_size(size, limits.max_message_bytes, "block", "one block")
+        for j, payload in enumerate(payloads):
+            size += _payload_bytes(payload, exactly, f"{field}.payloads[{j}]")
+    return size
 
 
 def _check_named(block: Block, spec: VideoSpec) -> int:
     """The bytes of a block's named embeddings: exactly those of the spec, one per frame."""
+    if not block.named and not spec.named_dims:
+        return 0
     if block.named.keys() != spec.named_dims.keys():
         raise InvalidArgument(
             f"the block has named embeddings {sorted(map(str, block.named))}",
@@ -128,11 +137,12 @@ def _check_named(block: Block, spec: VideoSpec) -> int:
 
 
 def _payload_bytes(payload: Buffer, exactly: int | None, field: str) -> int:
-    if not isinstance(payload, bytes | bytearray | memoryview) or not memoryview(payload).c_contiguous:
+    view = memoryview(payload) if isinstance(payload, _BUFFERS) else None
+    if view is None or not view.c_contiguous:
         raise InvalidArgument(
             f"a payload is {type(payload).__name__}", field=field, expected="a contiguous buffer of bytes"
         )
-    size = memoryview(payload).nbytes
+    size = view.nbytes
     if exactly is not None and size != exactly:
         raise InvalidArgument(f"a latent has {size} bytes", field=field, expected=f"{exactly} bytes")
     return size

@@ -40,9 +40,9 @@ def check_query(query: Query, spec: VideoSpec, limits: Limits, field: str, *, ma
         check_whole(query.frame, f"{field}.frame")
     elif not may_lack_vector:
         raise InvalidArgument("no query vector", field=f"{field}.vector", expected="embedding or frame")
-    if query.policy != _PLAIN_POLICY:
+    if query.policy is not _PLAIN_POLICY and query.policy != _PLAIN_POLICY:
         _check_policy(query.policy, query.k, limits, f"{field}.policy")
-    if query.filter != _PLAIN_FILTER:
+    if query.filter is not _PLAIN_FILTER and query.filter != _PLAIN_FILTER:
         _check_filter(query.filter, limits, f"{field}.filter")
     check_number(query.weight, f"{field}.weight", least=-MAX_WEIGHT, most=MAX_WEIGHT)
     check_size(len(query.terms), limits.max_terms, f"{field}.terms", "terms of one score", unit="terms")

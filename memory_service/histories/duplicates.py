@@ -41,8 +41,8 @@ def check_duplicate(frames: Frames, block: Block, packed: PackedBlock) -> None:
 def _same_header(kept: KeptBlock, block: Block) -> bool:
     stored = kept.stored
     return (
-        stored.parts.keys() == block.parts.keys()
-        and stored.named.keys() == block.named.keys()
+        stored.parts == block.parts.keys()
+        and stored.named == block.named.keys()
         and stored.metadata == dict(block.metadata)
         and block.unix_ms in (0, stored.unix_ms)
     )

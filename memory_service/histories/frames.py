@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from memory_service.errors import InvalidArgument, NotFound
 from memory_service.histories.stored_frame import Pages, Payload, StoredFrame
-from memory_service.records import StoredBlock
-from memory_service.reel import Extent
+from memory_service.stored_block import StoredBlock
 from memory_service.types import Embeddings, Handle, Span, VideoKey
 
-_FRAME_BYTES = 400
-"""By tracemalloc, in blocks of three with one part: 377."""
+_FRAME_BYTES = 230
+"""By tracemalloc, in blocks of three with one part: 227."""
 
 _FEW_ROWS = 64
 """So many rows are read from where they lie; for more, the reel is mapped as a whole."""
@@ -32,42 +31,49 @@ class KeptBlock:
     and all reels before that one, ends with these frames.
     """
 
-    span: Span
+    stop: int
     epoch: int
     reel: Pages
     stored: StoredBlock
     ends_in: Pages
     upto: int
 
-    def frame(self, key: VideoKey, frame: int, parts: Sequence[str]) -> StoredFrame:
-        """A frame with the named parts, or all when none is named. Raises NotFound for a part it lacks."""
-        stored = self.stored
+    @property
+    def span(self) -> Span:
+        return Span(self.stored.start, self.stop)
+
+    def frame(self, handle: Handle, parts: Sequence[str]) -> StoredFrame:
+        """The frame of a handle with the named parts, or all when none is named.
+
+        Raises NotFound for a part that it lacks.
+        """
+        stored, frame, payload = self.stored, handle.frame, self._payload
+        named, places = stored.layout.named, stored.layout.parts
         for part in parts:
-            if part not in stored.parts:
+            if part not in places:
                 raise NotFound(
                     f"frame {frame} has no part {part!r}",
                     field="parts",
-                    expected=f"one of {', '.join(stored.parts)}",
+                    expected=f"one of {', '.join(places)}",
                 )
         return StoredFrame(
-            handle=Handle(key, self.epoch, frame),
-            embedding=self.embedding(frame),
-            parts={name: self.part(name, frame) for name in parts or stored.parts},
-            named={name: self.embedding(frame, name) for name in stored.named},
-            metadata=stored.metadata,
-            unix_ms=stored.unix_ms,
+            handle,
+            payload(*stored.embedding(frame)),
+            {name: payload(*stored.payload(name, frame)) for name in parts or places},
+            {name: payload(*stored.embedding(frame, name)) for name in named} if named else {},
+            stored.metadata,
+            stored.unix_ms,
         )
 
     def embedding(self, frame: int, name: str = "") -> Payload:
         """A frame's embedding, or its named one. Raises KeyError for a name without any."""
-        return self._payload(self.stored.embedding(frame, name))
+        return self._payload(*self.stored.embedding(frame, name))
 
     def part(self, part: str, frame: int) -> Payload:
         """One part of a frame. Raises KeyError for a part that the block lacks."""
-        return self._payload(self.stored.payload(part, frame))
+        return self._payload(*self.stored.payload(part, frame))
 
-    def _payload(self, extent: Extent) -> Payload:
-        offset, length, crc = extent
+    def _payload(self, offset: int, length: int, crc: int) -> Payload:
         return Payload(self.reel, offset, self.reel.view(offset, length), crc)
 
 
@@ -77,7 +83,7 @@ class Frames:
     def __init__(self, key: VideoKey) -> None:
         self._key = key
         self._blocks: list[KeptBlock] = []
-        self._stops: list[int] = []
+        self._stops = array("q")
         self._rows: dict[str, array[int]] = {"": array("q")}
         self._reels: list[Pages] = []
         self._reel_starts: list[int] = []
@@ -98,17 +104,16 @@ class Frames:
 
     def add(self, stored: StoredBlock, reel: Pages, epoch: int) -> None:
         """Add the block that follows the last one."""
-        span = stored.span
+        start, stop = stored.start, stored.stop
         if not self._reels or self._reels[-1] is not reel:
             self._reels.append(reel)
-            self._reel_starts.append(span.start)
-        frames = range(span.start, span.stop)
-        self._rows[""].extend(stored.embedding(frame)[0] for frame in frames)
-        for name in stored.named:
+            self._reel_starts.append(start)
+        for name in ("", *stored.named):
+            first, row_bytes, _ = stored.embedding(start, name)
             rows = self._rows.setdefault(name, array("q"))
-            rows.extend(stored.embedding(frame, name)[0] for frame in frames)
-        self._blocks.append(KeptBlock(span, epoch, reel, stored, reel, stored.end))
-        self._stops.append(span.stop)
+            rows.extend(range(first, first + (stop - start) * row_bytes, row_bytes))
+        self._blocks.append(KeptBlock(stop, epoch, reel, stored, reel, stored.end))
+        self._stops.append(stop)
 
     def truncate(self, length: int, reel: Pages, upto: int) -> None:
         """Forget the frames from `length` on; a record of `reel` that ends at byte `upto` says so."""
@@ -116,8 +121,7 @@ class Frames:
         del self._blocks[blocks:], self._stops[blocks:]
         if self.length > length:
             cut = self._blocks[-1]
-            span = Span(cut.span.start, length)
-            self._blocks[-1] = replace(cut, span=span, ends_in=reel, upto=upto)
+            self._blocks[-1] = replace(cut, stop=length, ends_in=reel, upto=upto)
             self._stops[-1] = length
         for rows in self._rows.values():
             del rows[length:]
@@ -133,7 +137,7 @@ class Frames:
         if length == 0:
             return None
         block = self.block(length - 1) if length <= self.length else None
-        if block is None or block.span.stop != length:
+        if block is None or block.stop != length:
             at = bisect_right(self._stops, length)
             raise InvalidArgument(
                 f"no block ends at frame {length}",
@@ -161,9 +165,13 @@ class Frames:
 
     def embeddings(self, frames: Sequence[int], name: str = "") -> Embeddings:
         """Embeddings float32 [m, D], or named ones, of m >= 1 frames: one gather over each mapped reel."""
-        stored = self._blocks[0].stored
-        row_bytes = (stored.named[name] if name else stored.embeddings).row_bytes
+        layout = self._blocks[0].stored.layout
+        row_bytes = (layout.named[name] if name else layout.embeddings).row_bytes
         rows = self._rows[name]
+        if len(self._reels) == 1 and len(frames) <= _FEW_ROWS:
+            view = self._reels[0].view
+            few = b"".join([view(rows[frame], row_bytes) for frame in frames])
+            return np.frombuffer(few, np.float32).reshape(len(frames), -1)
         offsets = np.array([rows[frame] for frame in frames])
         if len(self._reels) == 1:
             return _gathered(self._reels[0], offsets, row_bytes)
@@ -173,9 +181,9 @@ class Frames:
             gathered[reels == number] = _gathered(self._reels[number], offsets[reels == number], row_bytes)
         return gathered
 
-    def stored(self, handle: Handle, parts: Sequence[str]) -> StoredFrame:
-        """The frame of a live handle with the named parts, or all when none is named. Raises NotFound."""
-        return self.block(handle.frame).frame(self._key, handle.frame, parts)
+    def stored(self, handles: Sequence[Handle], parts: Sequence[str]) -> list[StoredFrame]:
+        """The frames of live handles with the named parts, or all when none is named. Raises NotFound."""
+        return [self.block(handle.frame).frame(handle, parts) for handle in handles]
 
 
 def _gathered(reel: Pages, offsets: NDArray[np.int64], row_bytes: int) -> Embeddings:

@@ -1,5 +1,6 @@
 """Where a video stands by its records: epoch, length, seal and origin, without a look at any payload."""
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import replace
@@ -7,6 +8,8 @@ from dataclasses import replace
 from memory_service.records import unpack_fork, unpack_video
 from memory_service.reel import Kind, Record
 from memory_service.types import Parent, VideoInfo, VideoState
+
+_BLOCK = int(Kind.BLOCK)
 
 
 class Outline:
@@ -23,8 +26,8 @@ class Outline:
         self.sealed = False
         self.parent: Parent | None = None
         self.ended_epoch: int | None = None
-        self._stops: list[int] = []
-        self._ends: list[int] = []
+        self._stops = array("q")
+        self._ends = array("q")
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> "Outline":
@@ -41,10 +44,12 @@ class Outline:
 
     def take(self, record: Record) -> None:
         """Take in the next record."""
-        match record.prefix.kind:
-            case Kind.BLOCK:
-                self._grow(record.header["start"] + record.header["n"], record.end)
-                self.ended_epoch = None
+        kind = record.prefix.kind
+        if kind == _BLOCK:
+            self._grow(record.header["start"] + record.header["n"], record.end)
+            self.ended_epoch = None
+            return
+        match kind:
             case Kind.FORK:
                 self.parent = unpack_fork(record).parent
                 self._grow(self.parent.length, 0)

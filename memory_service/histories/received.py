@@ -14,10 +14,11 @@ from memory_service.histories.frames import Frames
 from memory_service.histories.outline import Outline
 from memory_service.histories.rewriting import block_again
 from memory_service.limits import Limits
-from memory_service.records import StoredBlock, unpack_block, unpack_retrieval
+from memory_service.records import unpack_block, unpack_retrieval
 from memory_service.reel import Kind, Record, aligned
 from memory_service.store.failures import storage_error
 from memory_service.store.scan import FileSource, Scan, scan
+from memory_service.stored_block import StoredBlock
 from memory_service.types import Block, Retrieval, VideoKey, VideoSpec
 
 _FIELD = "data"
@@ -154,10 +155,9 @@ def _fits(stored: StoredBlock, record: Record) -> bool:
 
     Otherwise a reel could name the same bytes over and over, and be many times larger when it is rewritten.
     """
-    frames = range(stored.span.start, stored.span.stop)
-    pieces = [
-        (rows.offset, len(frames) * rows.row_bytes) for rows in (stored.embeddings, *stored.named.values())
-    ]
+    frames = range(stored.start, stored.stop)
+    all_rows = (stored.layout.embeddings, *stored.layout.named.values())
+    pieces = [(stored.body + rows.offset, len(frames) * rows.row_bytes) for rows in all_rows]
     pieces += [stored.payload(part, frame)[:2] for part in stored.parts for frame in frames]
     num_bytes = record.prefix.body_bytes
     return all(

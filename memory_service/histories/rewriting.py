@@ -7,7 +7,7 @@ import numpy as np
 from memory_service.histories.frames import KeptBlock
 from memory_service.records import pack_block, pack_retrieval, pack_video
 from memory_service.reel import Body, Kind, encode
-from memory_service.types import Block, Buffer, Retrieval, VideoInfo, VideoKey
+from memory_service.types import Block, Buffer, Handle, Retrieval, VideoInfo, VideoKey
 
 
 class Rewriting:
@@ -50,10 +50,11 @@ def block_again(kept: KeptBlock, key: VideoKey, field: str) -> Block:
 
     It is copied: whoever takes it may be slow, and the file may be cut meanwhile.
     """
-    frames = [kept.frame(key, frame, ()).verified(field) for frame in range(kept.span.start, kept.span.stop)]
+    start = kept.stored.start
+    frames = [kept.frame(Handle(key, kept.epoch, n), ()).verified(field) for n in range(start, kept.stop)]
     first = frames[0]
     return Block(
-        start=kept.span.start,
+        start=start,
         embeddings=np.stack([frame.embedding for frame in frames]),
         parts={part: [bytes(frame.parts[part]) for frame in frames] for part in first.parts},
         named={name: np.stack([frame.named[name] for frame in frames]) for name in first.named},

@@ -1,9 +1,8 @@
 """One frame as it lies in a reel, and reading it verified."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -25,8 +24,7 @@ class Pages(Protocol):
         """Read-only bytes that stay readable while referenced."""
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """Bytes in the mapped reel, from `offset` on, and the CRC-32C that they must have."""
 
     reel: Pages
@@ -51,8 +49,7 @@ class Payload:
         return np.frombuffer(self.verified(what, field), np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFrame:
+class StoredFrame(NamedTuple):
     """One frame, not yet verified; stays readable whatever becomes of the video."""
 
     handle: Handle

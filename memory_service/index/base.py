@@ -1,9 +1,9 @@
 """What every index offers, and how an index is found by its name."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,7 @@ GROUP = "memory_service.indexes"
 """Entry points of this group are factories of indexes, called without arguments."""
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """One search: the `k` nearest frames of `eligible` in one partition. `query` is float32 [D]."""
 
     partition: VideoKey
@@ -25,9 +24,8 @@ class Probe:
     eligible: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """Answer to a probe: int64 [m] frames, m <= k, each once, and their float32 [m] cosines, best first."""
+class Candidates(NamedTuple):
+    """Answer to a probe: int64 [m] frames, m <= k, each once, and their float32 [m] cosines, in any order."""
 
     frames: NDArray[np.int64]
     scores: NDArray[np.float32]
@@ -69,7 +67,8 @@ class Index(Protocol):
 def unit_rows(embeddings: Embeddings) -> Embeddings:
     """Rows of float32 [n, D] scaled to unit norm; norms in float64, so that none over- or underflows."""
     rows = embeddings.astype(np.float64)
-    rows /= np.sqrt((rows * rows).sum(axis=-1, keepdims=True))
+    for row in rows if rows.ndim == 2 else (rows,):
+        row *= 1.0 / math.sqrt(row.dot(row))
     return rows.astype(np.float32)
 
 

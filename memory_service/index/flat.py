@@ -50,7 +50,7 @@ class _Matrix:
         length = self.length + len(rows)
         if self._end(length) > len(self._map):
             self._resize(2 * self._end(length))
-        np.frombuffer(self._map, np.float32, rows.size, self._end(self.length))[:] = rows.ravel()
+        self._map[self._end(self.length) : self._end(length)] = rows.reshape(-1).view(np.uint8).data
         self.length = length
 
     def truncate(self, length: int) -> None:
@@ -105,7 +105,7 @@ class FlatIndex:
         if len(probes) == 1:
             (probe,) = probes
             rows = self._partitions[probe.partition].rows[probe.eligible.start : probe.eligible.stop]
-            return [_best(rows @ unit_rows(probe.query), probe)]
+            return [_best(rows.dot(unit_rows(probe.query)), probe)]
         same: dict[tuple[VideoKey, Span], list[int]] = {}
         for i, probe in enumerate(probes):
             same.setdefault((probe.partition, probe.eligible), []).append(i)
@@ -122,12 +122,11 @@ class FlatIndex:
 
 def _best(scores: NDArray[np.float32], probe: Probe) -> Candidates:
     """The k best of float32 [n] scores of the span."""
-    if probe.k < len(scores):
-        best = scores.argpartition(len(scores) - probe.k)[-probe.k :]
-        best = best[(-scores[best]).argsort(kind="stable")]
-    else:
-        best = (-scores).argsort(kind="stable")
-    return Candidates(best + probe.eligible.start, scores[best])
+    start, more = probe.eligible.start, len(scores) - probe.k
+    if more <= 0:
+        return Candidates(np.arange(start, start + len(scores)), scores)
+    best = scores.argpartition(more)[more:]
+    return Candidates(best + start, scores[best])
 
 
 def _pages(size: int) -> mmap.mmap:

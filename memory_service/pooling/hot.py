@@ -36,6 +36,11 @@ class HotSet:
     def __len__(self) -> int:
         return len(self._costs)
 
+    @property
+    def exceeded(self) -> bool:
+        """Whether more is open than a budget allows."""
+        return len(self._costs) > self._max_videos or 0 < self.max_bytes < self.num_bytes
+
     def share(self, pool: str) -> tuple[int, int]:
         """Number of open videos of a pool, and the bytes of their indexes."""
         share = self._shares.get(pool)
@@ -43,11 +48,12 @@ class HotSet:
 
     def use(self, key: VideoKey) -> None:
         """A video that is opened or used again: not idle for now."""
-        if key in self._costs:
-            self._shares[key.pool].idle.pop(key, None)
+        share = self._shares.get(key.pool)
+        if share is not None and share.idle.pop(key, None) is not None:
             return
-        self._costs[key] = 0
-        self._shares.setdefault(key.pool, _Share()).num_videos += 1
+        if key not in self._costs:
+            self._costs[key] = 0
+            self._shares.setdefault(key.pool, _Share()).num_videos += 1
 
     def rest(self, key: VideoKey, num_bytes: int, *, closable: bool) -> None:
         """A video that nobody uses any more, and what it costs now."""

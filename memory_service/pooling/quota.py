@@ -148,6 +148,8 @@ def _add(booked: Booked, num_bytes: int, num_videos: int, pledge: int) -> None:
 
 
 def _check(booked: Booked, spec: PoolSpec, more_bytes: int, more_videos: int, pool: str) -> None:
+    if not spec.max_bytes and not spec.max_videos:
+        return
     where = f"pool {pool}" if pool else "the memory"
     of_pool = {"pool": pool} if pool else {}
     for unit, used, more, allowed in (

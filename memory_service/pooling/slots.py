@@ -64,12 +64,13 @@ class Slots:
             self._hot.use(key)
             return slot, slot.video
 
-    def unpin(self, key: VideoKey, slot: Slot, video: Video) -> None:
-        """One user less."""
+    def unpin(self, key: VideoKey, slot: Slot, video: Video) -> bool:
+        """One user less. Returns whether what is open exceeds a budget now."""
         with self._lock:
             slot.users -= 1
             if not slot.users and slot.video is video and not self._closed:
                 self._hot.rest(key, video.memory_bytes, closable=not video.failed)
+            return self._hot.exceeded
 
     def fill(self, key: VideoKey, slot: Slot, video: Video) -> None:
         """A video that was opened, into its locked slot. Nobody uses it yet."""

@@ -1,6 +1,6 @@
 """A query made ready: its vector, its weights as they travel, its pinned frames; and its name in the log."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,8 +11,7 @@ _PLAIN_POLICY = Policy()
 _PLAIN_FILTER = Filter()
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """A query of one video, ready for any: its vector float32 [D], its pinned hits and theirs."""
 
     query: Query

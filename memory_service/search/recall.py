@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +16,9 @@ from memory_service.search.filters import passing
 from memory_service.search.fusion import fused
 from memory_service.search.policy import Apart, best_apart, best_unlike
 from memory_service.search.retrieval_log import RetrievalLog
-from memory_service.select import Scores, cosines, top_k
+from memory_service.select import Ranked, Scores, cosines, top_k
 from memory_service.types import (
+    Block,
     Embeddings,
     EventKind,
     Filter,
@@ -31,8 +33,7 @@ from memory_service.types import (
 _ANY = Filter()
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """What one video has for an ask: its best, in the order chosen, and the best that were not."""
 
     hits: tuple[Hit, ...]
@@ -75,14 +76,16 @@ class Recall:
         *,
         log: bool,
         again: bool = False,
+        newest: Block | None = None,
     ) -> list[tuple[Hit, ...]]:
         """Hits of each query, best first; `fields` name the queries in errors, `log` writes each down.
 
         `again`: its caller may have lost the answer to this search, and then it is in the log. `state` is
-        where the video stands now. Raises NotFound for a query or pinned frame that is not kept.
+        where the video stands now. What is in the `newest` block, which is kept, need not be read from the
+        reel. Raises NotFound for a query or pinned frame that is not kept.
         """
         started = time.perf_counter()
-        asks = self.asks(queries, fields)
+        asks = self.asks(queries, fields, newest)
         shares = self.shares(asks)
         answers = [ask.pinned + share.hits for ask, share in zip(asks, shares, strict=True)]
         if log:
@@ -91,9 +94,9 @@ class Recall:
                 self.note(state, query, hits, share, search_us, again=again)
         return answers
 
-    def asks(self, queries: Sequence[Query], fields: Sequence[str]) -> list[Ask]:
+    def asks(self, queries: Sequence[Query], fields: Sequence[str], newest: Block | None = None) -> list[Ask]:
         """The queries, ready. Raises NotFound for a query or pinned frame that is not kept."""
-        return [self._ask(query, field) for query, field in zip(queries, fields, strict=True)]
+        return [self._ask(query, field, newest) for query, field in zip(queries, fields, strict=True)]
 
     def check_kept(self, query: Query, field: str, length: int) -> None:
         """Raises NotFound unless all frames that a query names are among the first `length`."""
@@ -108,19 +111,12 @@ class Recall:
     def shares(self, asks: Sequence[Ask], eligible: Span | None = None) -> list[Share]:
         """The best of this video for each ask, in its query's span or all in `eligible`."""
         spans = [self._span(ask.query.eligible if eligible is None else eligible) for ask in asks]
-        plain = [i for i, ask in enumerate(asks) if is_plain(ask.query)]
-        probes = [Probe(self._key, asks[i].vector, asks[i].k, spans[i]) for i in plain]
-        ranked = dict(zip(plain, top_k(self._index, probes, self._frames.embeddings), strict=True))
+        pairs = list(zip(asks, spans, strict=True))
+        plain = [Probe(self._key, ask.vector, ask.k, span) for ask, span in pairs if is_plain(ask.query)]
+        ranked = iter(top_k(self._index, plain, self._frames.embeddings) if plain else ())
         return [
-            Share(
-                self._hits(ranked[i].frames, ranked[i].scores),
-                len(span),
-                ranked[i].runner_up_frames,
-                ranked[i].runner_up_scores,
-            )
-            if i in ranked
-            else self._share(ask, span)
-            for i, (ask, span) in enumerate(zip(asks, spans, strict=True))
+            self._plain_share(next(ranked), span) if is_plain(ask.query) else self._share(ask, span)
+            for ask, span in pairs
         ]
 
     def pooled(self, ask: Ask, eligible: Span | None) -> Pooled:
@@ -153,8 +149,8 @@ class Recall:
             eligible=query.eligible,
             k=query.k,
             policy=described(query),
-            frames=tuple(hit.handle.frame for hit in hits),
-            scores=tuple(hit.score for hit in hits),
+            frames=tuple([hit.handle.frame for hit in hits]),
+            scores=tuple([hit.score for hit in hits]),
             search_us=search_us,
             unix_ms=time.time_ns() // 1_000_000,
             videos=tuple(hit.handle.key for hit in hits) if wide else (),
@@ -167,12 +163,12 @@ class Recall:
         self._log.add(retrieval)
         self._events.publish(EventKind.RETRIEVED, self._key, state, retrieval=retrieval)
 
-    def _ask(self, query: Query, field: str) -> Ask:
+    def _ask(self, query: Query, field: str, newest: Block | None) -> Ask:
         self.check_kept(query, field, 0)
         vector = query.embedding
         if vector is None:
             assert query.frame is not None
-            vector = self._rows([query.frame])[0]
+            vector = self._vector(query.frame, newest)
         pinned = query.policy.pinned_frames[: num_pinned(query)]
         if not pinned:
             return Ask(query, vector)
@@ -182,9 +178,22 @@ class Recall:
         hits = tuple(replace(hit, pinned=True) for hit in self._hits(pinned, scores.tolist()))
         return Ask(query, vector, hits, tuple(rows))
 
+    def _vector(self, frame: int, newest: Block | None) -> Embeddings:
+        """The embedding float32 [D] of a kept frame."""
+        if newest is None or not 0 <= frame - newest.start < len(newest.embeddings):
+            rows, row = self._rows([frame]), 0
+        else:
+            rows, row = newest.embeddings, frame - newest.start
+        vector: Embeddings = rows[row]
+        return vector
+
     def _span(self, eligible: Span) -> Span:
         length = self._frames.length
         return Span(min(eligible.start, length), min(eligible.stop, length))
+
+    def _plain_share(self, ranked: Ranked, span: Span) -> Share:
+        frames, scores, near, near_scores = ranked
+        return Share(self._hits(frames, scores), len(span), near, near_scores)
 
     def _share(self, ask: Ask, span: Span) -> Share:
         """The best of the candidates by the ask's policy."""
@@ -239,4 +248,4 @@ class Recall:
 
     def _hits(self, frames: Sequence[int], scores: Sequence[float]) -> tuple[Hit, ...]:
         handle = self._frames.handle
-        return tuple(Hit(handle(frame), score) for frame, score in zip(frames, scores, strict=True))
+        return tuple([Hit(handle(frame), score) for frame, score in zip(frames, scores, strict=True)])

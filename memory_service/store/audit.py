@@ -302,7 +302,7 @@ def _frames_hit(data: Source, record: Record) -> list[Span]:
     """The frames of a block of which a part fails its checksum."""
     block = unpack_block(record)
     hit: list[Span] = []
-    for frame in range(block.span.start, block.span.stop):
+    for frame in range(block.start, block.stop):
         extents = [block.embedding(frame, name) for name in ("", *block.named)]
         extents += [block.payload(part, frame) for part in block.parts]
         if all(crc32c(data[at : at + size]) == crc for at, size, crc in extents):

@@ -97,7 +97,7 @@ def _verified(path: Path, fd: int, base: Base) -> _Pages:
         raise _loss(path, f"is of epoch {found.records[0].prefix.epoch}, not {base.epoch}")
     pages = _Pages(found.records, mmap.mmap(fd, base.end, access=mmap.ACCESS_READ))
     for block in (unpack_block(record) for record in found.records if record.prefix.kind == Kind.BLOCK):
-        for frame in range(block.span.start, block.span.stop):
+        for frame in range(block.start, block.stop):
             for name in ("", *block.named):
                 offset, length, crc = block.embedding(frame, name)
                 if crc32c(pages.view[offset : offset + length]) != crc:

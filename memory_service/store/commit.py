@@ -60,8 +60,8 @@ class GroupCommit:
 
     def mark(self, reel: ReelFile) -> None:
         """Have `reel` committed soon."""
-        if not self._threads:
-            return
+        if not self._threads or reel in self._waiting:
+            return  # who waits has not been looked at yet, and is committed with all that it has by then
         with self._wake:
             if reel in self._waiting:
                 return

@@ -4,7 +4,7 @@ import mmap
 import os
 from collections.abc import Sequence
 
-from memory_service.growing_map import GrowingMap
+from memory_service.growing_map import GrowingMap, Segment
 from memory_service.types import Buffer
 
 _MAX_BUFFERS = 1024
@@ -35,17 +35,31 @@ class GrowingFile:
         """Size of the file now, open or closed; safe beside everything else. Raises OSError."""
         return self._segments.file_bytes
 
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """What is mapped already, oldest first; safe beside everything else."""
+        return self._segments.segments
+
     def write(self, buffers: Sequence[Buffer], offset: int) -> None:
         """Write all of `buffers` at `offset`, in one call if the kernel takes them so. Raises OSError."""
-        self._allocate(offset + sum(map(len, buffers)))
+        num_bytes = sum(map(len, buffers))
+        if offset + num_bytes > self.allocated:
+            self._allocate(offset + num_bytes)
+        written = os.pwritev(self.fd, buffers[:_MAX_BUFFERS], offset)
+        if written < num_bytes:
+            self._write_rest(buffers, written, offset + written)
+
+    def _write_rest(self, buffers: Sequence[Buffer], written: int, offset: int) -> None:
+        """Write what is left of `buffers` at `offset` after `written` bytes. Raises OSError."""
         rest = [memoryview(buffer) for buffer in buffers if len(buffer)]
-        while rest:
-            written = os.pwritev(self.fd, rest[:_MAX_BUFFERS], offset)
-            offset += written
+        while True:
             while rest and written >= len(rest[0]):
                 written -= len(rest.pop(0))
-            if written:
-                rest[0] = rest[0][written:]
+            if not rest:
+                return
+            rest[0] = rest[0][written:]
+            written = os.pwritev(self.fd, rest[:_MAX_BUFFERS], offset)
+            offset += written
 
     def cut(self, size: int) -> None:
         """Let the file end at byte `size`. Raises OSError."""
@@ -75,8 +89,6 @@ class GrowingFile:
             self.fd = -1
 
     def _allocate(self, end: int) -> None:
-        if end <= self.allocated:
-            return
         size = -(-end // self._extent_bytes) * self._extent_bytes
         try:
             os.posix_fallocate(self.fd, self.allocated, size - self.allocated)

@@ -3,7 +3,6 @@
 import logging
 import os
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +133,10 @@ class ReelFile:
 
         Raises Unavailable where they cannot be mapped.
         """
-        found = self._file.mapped(offset, length)
-        if found is not None:
-            return found
+        stop = offset + length
+        for start, end, _, data in self._file.segments:
+            if start <= offset and stop <= end:
+                return data[offset - start : stop - start]
         with self._lock:
             if self._file.closed:
                 raise Unavailable(f"reel {self.path} is closed", expected="a memory that is open")
@@ -150,7 +150,7 @@ class ReelFile:
         try:
             prefix = decode_prefix(self.view(offset, PREFIX_BYTES), 0)
             assert prefix is not None
-            return replace(decode_record(self.view(offset, prefix.record_bytes), 0, prefix), offset=offset)
+            return decode_record(self.view(offset, prefix.record_bytes), 0, prefix)._replace(offset=offset)
         except Damaged as exc:
             raise DataLoss(
                 f"reel {self.path} is damaged at byte {offset}: {exc}",

@@ -8,6 +8,7 @@ from memory_service.local.messages import Messages, send_message
 from memory_service.remote.stream import Stream
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.wire.frame_messages import AdvanceAnswer
+from memory_service.wire.local_call import local_call
 
 _MOST_ANSWER_BYTES = 1 << 30
 """Only what answers are: the server cuts them to far less."""
@@ -24,8 +25,7 @@ class LocalStream(Stream):
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             self._connection.connect(socket_path)
-            hello = pb.LocalCall(local_session=session, authorization=authorization)
-            send_message(self._connection, hello.SerializeToString())
+            send_message(self._connection, local_call(session, authorization))
         except OSError:
             self._connection.close()
             raise

@@ -12,7 +12,7 @@ from typing import Any
 from memory_service.errors import Unavailable
 from memory_service.local.messages import Messages, send_message
 from memory_service.local.sessions import LocalSessions
-from memory_service.v1 import memory_pb2 as pb
+from memory_service.wire.local_call import read_local_call
 from memory_service.workers import Worker
 
 _log = logging.getLogger(__name__)
@@ -75,9 +75,9 @@ class LocalCalls:
         """Hear who calls, and hand the call to a thread of its lane. Raises what refuses it."""
         connection.settimeout(_HELLO_S)
         messages = Messages(connection, _HELLO_BYTES)
-        hello = pb.LocalCall.FromString(next(messages, b""))
-        self._sessions.check(hello.local_session)
-        handler = self._handler_of(hello.authorization)
+        session, authorization = read_local_call(next(messages, b""))
+        self._sessions.check(session)
+        handler = self._handler_of(authorization)
         behaviour = handler.stream_stream
         if behaviour is None:
             raise Unavailable("the gate lets no more calls in")

@@ -34,8 +34,10 @@ def put_handle(handle: Handle, message: pb.Handle) -> None:
 
 
 def handle_from_proto(message: pb.Handle, field: str = "handle") -> Handle:
-    require(message, "key", prefix=f"{field}.")
-    return Handle(key_from_proto(message.key), message.epoch, message.frame)
+    if not message.HasField("key"):
+        require(message, "key", prefix=f"{field}.")
+    key = message.key
+    return Handle(VideoKey(key.pool, key.video), message.epoch, message.frame)
 
 
 class Handles:

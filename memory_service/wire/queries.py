@@ -18,9 +18,15 @@ def query_to_proto(query: Query, field: str) -> pb.Query:
     if query.embedding is not None and query.frame is not None:
         raise InvalidArgument("two query vectors", field=f"{field}.vector", expected="embedding or frame")
     message = pb.Query()
-    message.eligible.SetInParent()
-    fill(message.eligible, f"{field}.eligible.", start=query.eligible.start, stop=query.eligible.stop)
-    fill(message, f"{field}.", k=query.k, frame=query.frame)
+    span, eligible = query.eligible, message.eligible
+    eligible.SetInParent()
+    try:
+        message.k, eligible.start, eligible.stop = query.k, span.start, span.stop
+    except (TypeError, ValueError):
+        fill(message, f"{field}.", k=query.k)
+        fill(eligible, f"{field}.eligible.", start=span.start, stop=span.stop)
+    if query.frame is not None:
+        fill(message, f"{field}.", frame=query.frame)
     if query.embedding is not None:
         message.embedding = vectors_to_bytes(query.embedding, 1, f"{field}.embedding")
     if query.weight != 1.0:

@@ -41,6 +41,7 @@ from memory_service.serving.observer import Observer
 from memory_service.serving.watchdog import Watchdog
 from memory_service.telemetry.telemetry import Telemetry
 from memory_service.v1 import memory_pb2, memory_pb2_grpc
+from memory_service.wire.local_call import read_local_call
 from memory_service.workers import Worker
 
 log = logging.getLogger(__name__)
@@ -137,7 +138,8 @@ class Server:
         gc.freeze()  # what is there now stays: looking through it again and again took 8 % of a busy server
         if self._local is not None:
             most = self._config.max_message_bytes + ENVELOPE_BYTES
-            self._local_calls = LocalCalls(self._local, self._advance_stream, max_message_bytes=most)
+            handler_of = partial(self._advance_stream, self._local)
+            self._local_calls = LocalCalls(self._local.socket_path, handler_of, max_message_bytes=most)
         self._server.start()
         self._health.set_all(True)
 
@@ -243,9 +245,14 @@ def _certificates(config: ServiceConfig) -> Certificates | None:
 
 
 def _advance_stream(
-    servicer: Servicer, interceptors: Sequence[grpc.ServerInterceptor], authorization: str
+    servicer: Servicer, interceptors: Sequence[grpc.ServerInterceptor], sessions: LocalSessions, first: bytes
 ) -> Any:
-    """The handler of an AdvanceStream with that metadata, as the interceptors leave it."""
+    """The handler of an AdvanceStream over the local path that begins so, as the interceptors leave it.
+
+    Raises InvalidArgument for a session that is not open, DecodeError.
+    """
+    session, authorization = read_local_call(first)
+    sessions.check(session)
     metadata = (("authorization", authorization),) if authorization else ()
     details: Any = SimpleNamespace(method=f"/{SERVICE}/AdvanceStream", invocation_metadata=metadata)
     handler: Any = grpc.stream_stream_rpc_method_handler(

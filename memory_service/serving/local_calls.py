@@ -11,14 +11,12 @@ from typing import Any
 
 from memory_service.errors import Unavailable
 from memory_service.local.messages import Messages, send_message
-from memory_service.local.sessions import LocalSessions
-from memory_service.wire.local_call import read_local_call
 from memory_service.workers import Worker
 
 _log = logging.getLogger(__name__)
 
-HandlerOf = Callable[[str], Any]
-"""The handler of a call with this `authorization`: gRPC's, whose behaviour names its threads."""
+HandlerOf = Callable[[bytes], Any]
+"""gRPC's handler of a call that begins with this message; its behaviour names its threads. Raises refusals."""
 
 _HELLO_S = 1.0
 _HELLO_BYTES = 64 << 10
@@ -32,14 +30,13 @@ class LocalCalls:
     A connection is one call. Where AdvanceStream would end with a status, the connection ends.
     """
 
-    def __init__(self, sessions: LocalSessions, handler_of: HandlerOf, *, max_message_bytes: int) -> None:
+    def __init__(self, path: Path, handler_of: HandlerOf, *, max_message_bytes: int) -> None:
         """Raises Unavailable where no socket can be had."""
-        self._sessions = sessions
         self._handler_of = handler_of
         self._max_message_bytes = max_message_bytes
         self._closing = threading.Event()
         self._beat = time.monotonic()
-        self._listener = _listener(sessions.socket_path)
+        self._listener = _listener(path)
         self._thread = threading.Thread(target=self._run, name="local-calls", daemon=True)
         self._thread.start()
 
@@ -75,10 +72,7 @@ class LocalCalls:
         """Hear who calls, and hand the call to a thread of its lane. Raises what refuses it."""
         connection.settimeout(_HELLO_S)
         messages = Messages(connection, _HELLO_BYTES)
-        session, authorization = read_local_call(next(messages, b""))
-        self._sessions.check(session)
-        handler = self._handler_of(authorization)
-        behaviour = handler.stream_stream
+        behaviour = self._handler_of(next(messages, b"")).stream_stream
         if behaviour is None:
             raise Unavailable("the gate lets no more calls in")
         connection.settimeout(None)

@@ -216,9 +216,10 @@ def _named(message: pb.Frame) -> dict[str, Embeddings]:
 
 
 def _verified(data: Buffer, name: str, crc: int) -> bytes:
-    """A copy, so that keeping one payload does not keep the whole answer."""
-    if crc32c(data) != crc:
+    """A copy, so that keeping one payload does not keep the whole answer; its bytes are near by then."""
+    octets = bytes(data)
+    if crc32c(octets) != crc:
         raise DataLoss(
             f"part {name!r} was damaged on its way", field="frame.payloads.crc32c", expected="its checksum"
         )
-    return bytes(data)
+    return octets

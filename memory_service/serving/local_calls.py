@@ -16,7 +16,7 @@ from memory_service.workers import Worker
 _log = logging.getLogger(__name__)
 
 HandlerOf = Callable[[bytes], Any]
-"""gRPC's handler of a call that begins with this message; its behaviour names its threads. Raises refusals."""
+"""gRPC's handler of a call that begins with this message; its behaviour names its threads. May refuse."""
 
 _HELLO_S = 1.0
 _HELLO_BYTES = 64 << 10

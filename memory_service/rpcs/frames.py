@@ -74,11 +74,12 @@ class FrameRpcs(Rpcs):
         wire.require(request, "key", "block", "query")
         local = self._is_local(request.local_session)
         key, block = wire.key_from_proto(request.key), self._block(request)
+        known = wire.few(request.known_frames, "known_frames")
         appended, hits, stored = self._memory.advance_stored(
             key,
             block,
             wire.query_from_proto(request.query, "query"),
-            known=KnownFrames(key, wire.few(request.known_frames, "known_frames")),
+            known=KnownFrames(key, known) if known else (),
             epoch=epoch_of(request),
             sync=request.sync,
         )

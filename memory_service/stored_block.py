@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from sys import intern
 from types import MappingProxyType
+from typing import NamedTuple
 
 from memory_service.reel import Extent
 from memory_service.types import Span
@@ -47,7 +48,7 @@ def layout_of(n: int, dim: int, named: tuple[tuple[str, int, int], ...], parts: 
 
     Raises TypeError: 3.0 equals 3, and must not take its place.
     """
-    if {type(number) for number in (n, dim, *[number for _, *pair in named for number in pair])} != {int}:
+    if not type(n) is type(dim) is int or (named and {type(a) for _, *pair in named for a in pair} != {int}):
         raise TypeError("a layout is of whole numbers")
     return _layout(n, dim, named, parts)
 
@@ -63,8 +64,7 @@ def _layout(n: int, dim: int, named: tuple[tuple[str, int, int], ...], parts: tu
     return Layout(Rows(0, 4 * dim, 0), rows, places, first + 3 * n * len(parts))
 
 
-@dataclass(frozen=True, slots=True)
-class StoredBlock:
+class StoredBlock(NamedTuple):
     """Frames [start, stop) of one block in their reel, and what holds for all of them.
 
     Its record has its body at `body` and ends at `end`, counted from the reel's start: the block is durable

@@ -47,9 +47,11 @@ def check_vectors(vectors: Embeddings, dim: int, ndim: int, field: str) -> None:
     if vectors.ndim != ndim or vectors.shape[-1] != dim:
         shape = f"[n, {dim}]" if ndim == 2 else f"[{dim}]"
         raise InvalidArgument(f"embeddings have shape {list(vectors.shape)}", field=field, expected=shape)
-    doubles = vectors.astype(np.float64)  # in which no square of a float32 over- or underflows
-    squares = [row.dot(row) for row in (doubles if ndim == 2 else (doubles,))]
-    if not [square for square in squares if not 0.0 < square < _INFINITY]:
+    for row in vectors if ndim == 2 else (vectors,):
+        doubles = row.astype(np.float64)  # in which no square of a float32 over- or underflows
+        if not 0.0 < doubles.dot(doubles) < _INFINITY:
+            break
+    else:
         return
     if not np.isfinite(vectors).all():
         raise InvalidArgument("an embedding is not finite", field=field, expected="finite values")

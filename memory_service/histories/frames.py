@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -16,15 +16,14 @@ from memory_service.histories.stored_frame import Pages, Payload, StoredFrame
 from memory_service.stored_block import StoredBlock
 from memory_service.types import Embeddings, Handle, Span, VideoKey
 
-_FRAME_BYTES = 230
-"""By tracemalloc, in blocks of three with one part: 227."""
+_FRAME_BYTES = 240
+"""By tracemalloc, in blocks of three with one part: 238."""
 
 _FEW_ROWS = 64
 """So many rows are read from where they lie; for more, the reel is mapped as a whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeptBlock:
+class KeptBlock(NamedTuple):
     """The frames `span` of a block that are still there: all of `stored.span` unless a truncation cut it.
 
     `reel` has their bytes and `epoch` is that of their handles. Whoever reads up to byte `upto` of `ends_in`,
@@ -121,7 +120,7 @@ class Frames:
         del self._blocks[blocks:], self._stops[blocks:]
         if self.length > length:
             cut = self._blocks[-1]
-            self._blocks[-1] = replace(cut, stop=length, ends_in=reel, upto=upto)
+            self._blocks[-1] = cut._replace(stop=length, ends_in=reel, upto=upto)
             self._stops[-1] = length
         for rows in self._rows.values():
             del rows[length:]

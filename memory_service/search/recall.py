@@ -192,8 +192,7 @@ class Recall:
         return Span(min(eligible.start, length), min(eligible.stop, length))
 
     def _plain_share(self, ranked: Ranked, span: Span) -> Share:
-        frames, scores, near, near_scores = ranked
-        return Share(self._hits(frames, scores), len(span), near, near_scores)
+        return Share(self._hits(ranked.frames, ranked.scores), len(span), *ranked[2:])
 
     def _share(self, ask: Ask, span: Span) -> Share:
         """The best of the candidates by the ask's policy."""

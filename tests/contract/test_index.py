@@ -148,7 +148,7 @@ def test_a_batch_spans_partitions_and_keeps_its_order(index: Index) -> None:
     found = index.search(
         [
             Probe(TWO, two[3], 1, Span(0, 10)),
-            Probe(ONE, one[29], 2, Span(5, 30)),
+            Probe(ONE, one[29], 1, Span(5, 30)),
             Probe(ONE, one[7], 1, Span(7, 8)),
         ]
     )

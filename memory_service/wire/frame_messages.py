@@ -51,7 +51,9 @@ def advance_response(
     state, known = message.state, appended.state
     state.epoch, state.length, state.durable = known.epoch, known.length, known.durable
     for hit in hits:
-        put_handle(hit.handle, message.hits.add(score=hit.score, pinned=hit.pinned).handle)
+        one = message.hits.add()
+        put_handle(hit.handle, one.handle)
+        one.score, one.pinned = hit.score, hit.pinned
     room_bytes = budget_bytes - message.ByteSize()
     if local:
         _add_places(message, frames, room_bytes)
@@ -99,8 +101,10 @@ def _with_payloads(frame: StoredFrame) -> Pieces:
 def _put_with_places(frame: StoredFrame, message: pb.Frame) -> None:
     _put_head(frame, message)
     for name, payload in frame.parts.items():
-        place = message.payloads.add(name=name, crc32c=payload.crc).local
-        place.path, place.inode = _relative(payload.reel.path), payload.reel.inode
+        small, reel = message.payloads.add(), payload.reel
+        small.name, small.crc32c = name, payload.crc
+        place = small.local
+        place.path, place.inode = _relative(reel.path), reel.inode
         place.offset, place.length = payload.offset, len(payload.data)
 
 

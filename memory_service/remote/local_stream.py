@@ -43,17 +43,23 @@ class LocalStream(Stream):
 
     def ask(self, request: pb.AdvanceRequest) -> AdvanceAnswer | None:
         """The answer to a request; None where the connection ends instead: then nothing is known about it."""
-        self._asking = True
-        data = None
-        with suppress(OSError):
-            send_message(self._connection, request.SerializeToString())
-            data = next(self._messages, None)
         with self._lock:
-            self._asking = False
             if self._ended:
-                self._connection.close()
+                return None
+            self._asking = True
+        data = None
+        try:
+            with suppress(OSError):
+                send_message(self._connection, request.SerializeToString())
+                data = next(self._messages, None)
+        finally:  # an interrupt, too: the answer would come to the next question
+            with self._lock:
+                self._asking = False
+                if self._ended:
+                    self._connection.close()
+            if data is None:
+                self.end()
         if data is None:
-            self.end()
             return None
         self.answered = True
         return AdvanceAnswer(data)

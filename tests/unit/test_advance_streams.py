@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,8 +27,9 @@ from memory_service.errors import (
     Unauthenticated,
     Unavailable,
 )
-from memory_service.remote import advancing
+from memory_service.remote import advancing, local_stream
 from memory_service.remote.advancing import AdvanceStreams
+from memory_service.remote.local_stream import LocalStream
 from memory_service.security.token_file import create_token, revoke_token
 from memory_service.server import Server
 from memory_service.types import Advanced, Block, Query, VideoKey
@@ -83,7 +85,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def client_of(address: str, **options: Any) -> MemoryClient:
-    return MemoryClient(address, local=False, **{"timeout_s": 10, **options})
+    return MemoryClient(address, **{"timeout_s": 10, "local": False, **options})
 
 
 @contextmanager
@@ -277,19 +279,21 @@ class TestInstead:
         assert (answer.appended.state.length, answer.appended.duplicate) == (6, False)
         assert_frames(memory, 0, 6)
 
-    def test_a_server_that_is_killed_again_and_again(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("local", [False, True], ids=["grpc", "socket"])
+    def test_a_server_that_is_killed_again_and_again(self, tmp_path: Path, local: bool) -> None:
         """Each block counts once, in order, whether its stream, its answer or its request was lost."""
         where = f"unix:{tmp_path / 'socket'}"
-        servers = [ServerProcess(tmp_path / "data", where)]
+        options = ["--local-path"] if local else []
+        servers = [ServerProcess(tmp_path / "data", where, *options)]
         lengths: list[int] = []
 
         def kill() -> None:
             for length in (60, 120, 180):
                 until(lambda at=length: lengths and lengths[-1] >= at, 60)  # type: ignore[misc]
                 servers[-1].kill()
-                servers.append(ServerProcess(tmp_path / "data", where))
+                servers.append(ServerProcess(tmp_path / "data", where, *options))
 
-        with client_of(where, timeout_s=60) as memory, ThreadPoolExecutor(1) as pool:
+        with client_of(where, timeout_s=60, local=local) as memory, ThreadPoolExecutor(1) as pool:
             memory.create_video(KEY, SPEC)
             killing = pool.submit(kill)
             while not killing.done():
@@ -316,12 +320,14 @@ class TestInstead:
 
 
 class TestDeadline:
+    @pytest.mark.parametrize("local", [False, True], ids=["grpc", "socket"])
     @pytest.mark.parametrize("timeout_s", [0.2, 2.0])
-    def test_a_server_that_is_silent(self, tmp_path: Path, timeout_s: float) -> None:
+    def test_a_server_that_is_silent(self, tmp_path: Path, timeout_s: float, local: bool) -> None:
+        options = ["--local-path"] if local else []
         with (
-            ServerProcess(tmp_path / "data", f"unix:{tmp_path / 'socket'}") as server,
+            ServerProcess(tmp_path / "data", f"unix:{tmp_path / 'socket'}", *options) as server,
             client_of(server.address, timeout_s=30) as other,
-            client_of(server.address, timeout_s=timeout_s) as memory,
+            client_of(server.address, timeout_s=timeout_s, local=local) as memory,
         ):
             other.create_video(KEY, SPEC)
             advance(other, 0)
@@ -398,6 +404,24 @@ def test_an_interrupted_caller_leaves_no_stream_behind() -> None:
     assert [call.active for call in calls] == [False]
     until(lambda: threads() == [])
     streams.close()
+
+
+def test_an_interrupted_caller_of_a_socket_leaves_no_answer_to_the_next(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        listening.listen()
+        stream = LocalStream(str(tmp_path / "socket"), "session", "")
+        assert stream.alive
+        monkeypatch.setattr(local_stream, "send_message", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stream.ask(REQUEST)
+        assert not stream.alive
+        assert stream.ask(REQUEST) is None
 
 
 def test_without_time_for_both_it_is_a_call() -> None:

@@ -137,6 +137,9 @@ class ReelFile:
         for start, end, _, data in self._file.segments:
             if start <= offset and stop <= end:
                 return data[offset - start : stop - start]
+        found = self._file.mapped(offset, length)
+        if found is not None:
+            return found
         with self._lock:
             if self._file.closed:
                 raise Unavailable(f"reel {self.path} is closed", expected="a memory that is open")

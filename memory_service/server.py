@@ -5,12 +5,9 @@ The server is synchronous, one thread per request. With 1, 4 and 16 client proce
 332 (medians of 6 and 3 runs, 2 busy cores). Nothing that an event loop before a blocking engine would earn.
 """
 
-import ctypes
 import gc
 import logging
 import os
-import platform
-import resource
 import shlex
 import signal
 from collections.abc import Sequence
@@ -38,6 +35,7 @@ from memory_service.serving.gate import Gate, Load
 from memory_service.serving.health import Health
 from memory_service.serving.local_calls import LocalCalls
 from memory_service.serving.observer import Observer
+from memory_service.serving.process import allow_open_files, keep_freed_memory
 from memory_service.serving.watchdog import Watchdog
 from memory_service.telemetry.telemetry import Telemetry
 from memory_service.v1 import memory_pb2, memory_pb2_grpc
@@ -50,14 +48,6 @@ SERVICE: str = memory_pb2.DESCRIPTOR.services_by_name["MemoryService"].full_name
 
 ENVELOPE_BYTES = 1 << 20
 """Room beside the largest block, so that one too large is refused by its name and not by gRPC."""
-
-
-KEPT_BYTES = 256 << 20
-"""Freed memory that the process keeps for the next message."""
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Numbers of mallopt's parameters in glibc's malloc.h."""
-
 
 _STRAGGLERS_S = 2.0
 """Time that calls get to reach a safe point once the drain is over."""
@@ -189,8 +179,8 @@ def serve(config: ServiceConfig) -> None:
 
     Prints one line on standard output once it serves.
     """
-    _keep_freed_memory()
-    _allow_open_files()
+    keep_freed_memory()
+    allow_open_files()
     os.umask(0o077)  # histories are nobody else's to read
     signals: SimpleQueue[signal.Signals] = SimpleQueue()
 
@@ -294,18 +284,3 @@ def _grpc_server(
         options=options,
         maximum_concurrent_rpcs=gate.max_calls,
     )
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc reuse the buffers of large messages instead of returning them to the kernel page by page."""
-    if platform.libc_ver()[0] == "glibc":
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
-
-
-def _allow_open_files() -> None:
-    """As many as the system lets this process have: an open video takes some ten, for its maps."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

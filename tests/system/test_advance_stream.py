@@ -261,23 +261,24 @@ def test_an_idle_stream_keeps_no_block(tmp_path: Path) -> None:
 def test_one_pool_leaves_room_for_others(serve: Serve) -> None:
     server = serve(max_advance_streams=4)
     with grpc.insecure_channel(server.address) as channel:
-        streams = [Asking(channel) for _ in range(5)]
-        for asking in streams[:3]:
-            assert length(asking.ask(request(0))) == 3
-        beyond_share = streams[3]
-        beyond_share.send(request(3))
-        error = beyond_share.error()
+        share = [Asking(channel) for _ in range(3)]
+        assert [length(asking.ask(request(0))) for asking in share] == [3] * 3
+        with Asking(channel) as asking:
+            asking.send(request(3))
+            error = asking.error()
         assert isinstance(error, Overloaded)
         assert error.retry_after_ms > 0
         assert KEY.pool in error.message
-        with Asking(channel) as asking:
-            assert length(asking.ask(request(0, OTHER))) == 3
-            streams[4].send(request(3, OTHER))
-            error = streams[4].error()
+        until(lambda: server.load.lanes[LANE].running == 3)
+        with Asking(channel) as others:
+            assert length(others.ask(request(0, OTHER))) == 3
+            with Asking(channel) as beyond:
+                beyond.send(request(3, OTHER))
+                error = beyond.error()
         assert isinstance(error, Overloaded)
         assert error.retry_after_ms > 0
         assert error_of(channel, "Advance", request(3)) is None
-        for asking in streams:
+        for asking in share:
             asking.close()
     until(lambda: server.load.open_calls == 0)
 

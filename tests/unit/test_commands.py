@@ -1,11 +1,11 @@
 """The command line against a real server: what it prints, and how it exits."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,17 +38,10 @@ def address(tmp_path: Path) -> Iterator[str]:
         memory.append(KEY, block(0))
         memory.search(KEY, [query(k=2, like=1)])
         memory.advance(KEY, block(3), Query(3, ALL))
+    while server.load.open_calls:  # the client's stream, which is logged when the server has heard of its end
+        time.sleep(0.001)
     yield server.address
     server.stop()
-
-
-@pytest.fixture(autouse=True)
-def _root_logger() -> Iterator[None]:
-    """`main` configures logging for its process, which here is pytest's."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
 
 
 class Command:

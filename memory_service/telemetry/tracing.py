@@ -2,7 +2,7 @@
 
 A span of each call, named after its method, continues the caller's trace where the call's metadata have a
 W3C `traceparent`. Attributes say which pool, how many frames came, how many hits went, which error it was.
-A stream whose requests count as calls has a span of each of these, and none of its own, which could last hours.
+A stream whose requests count as calls has a span of each, and none of its own, which could last for hours.
 """
 
 from collections import Counter

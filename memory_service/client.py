@@ -107,7 +107,7 @@ class MemoryClient(PoolVerbs, VideoVerbs):
         over, NotFound, Sealed, InvalidArgument, TooLarge, Exhausted.
         """
         request = wire.fill(pb.AppendRequest(key=wire.key_to_proto(key), sync=sync), epoch=epoch)
-        response = self._writer.write(key, block, request, self._stub.Append)
+        response = self._writer.write(key, block, request, self._connection.append)
         return Appended(wire.state_from_proto(response.state), response.duplicate)
 
     def append_stream(
@@ -169,7 +169,7 @@ class MemoryClient(PoolVerbs, VideoVerbs):
         wire.fill(request, epoch=epoch)
         before = self._payloads.epoch(key)
         answer = self._writer.write(key, block, request, self._connection.advance)
-        hits = tuple(map(wire.hit_from_proto, answer.message.hits))
+        hits = answer.hits
         came = answer.frames(read_of(self._local.path()))
         frames = self._reader.completed([hit.handle for hit in hits], came, known, before)
         appended = Appended(wire.state_from_proto(answer.state), answer.message.duplicate)

@@ -14,6 +14,8 @@ from memory_service.serving.admission import LANES, Lane, LaneThreads
 from memory_service.serving.call import Call, Send
 from memory_service.serving.gate import Gate
 from memory_service.serving.request_log import log_refusal
+from memory_service.v1 import memory_pb2 as pb
+from memory_service.wire.requests import decode
 from memory_service.wire.status import to_status
 
 _log = logging.getLogger(__name__)
@@ -22,6 +24,13 @@ Handler: TypeAlias = Any
 """A grpc.RpcMethodHandler, whose stubs make every member optional."""
 
 Run: TypeAlias = Callable[[Iterator[bytes], Call], Any]
+
+_WITH_BLOCK = {
+    "Append": pb.AppendRequest,
+    "Advance": pb.AdvanceRequest,
+    "AdvanceStream": pb.AdvanceRequest,
+}
+"""Requests of large payloads, by method: decoded without copying these."""
 
 _KINDS = {
     (False, False): (grpc.unary_unary_rpc_method_handler, "unary_unary"),
@@ -144,7 +153,8 @@ class _Served:
 
     def _decoded(self, data: bytes) -> Any:
         try:
-            return self._handler.request_deserializer(data)
+            kind = _WITH_BLOCK.get(self._method)
+            return self._handler.request_deserializer(data) if kind is None else decode(kind, data)
         except DecodeError as exc:
             raise InvalidArgument(
                 f"the request is no valid message: {exc}", field="request", expected="the method's message"

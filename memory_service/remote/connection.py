@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from operator import methodcaller
 from typing import Any, TypeVar
 
 import grpc
@@ -77,7 +78,8 @@ class Connection:
             self._channel = grpc.secure_channel(address, tls.credentials(), options=options)
         self.stays_here = _stays_here(address)
         self.stub = MemoryServiceStub(self._channel)  # type: ignore[no-untyped-call]
-        encode = pb.AdvanceRequest.SerializeToString
+        encode = methodcaller("SerializeToString")  # of a message, or of one that goes around its payloads
+        self.append = self._channel.unary_unary(f"/{SERVICE}/Append", encode, pb.AppendResponse.FromString)
         self.advance = AdvanceStreams(
             self._channel.stream_stream(f"/{SERVICE}/AdvanceStream", encode, AdvanceAnswer),
             self._channel.unary_unary(f"/{SERVICE}/Advance", encode, AdvanceAnswer),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from memory_service.types import VideoKey, VideoState
 from memory_service.v1 import memory_pb2 as pb
+from memory_service.wire.requests import HeldBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +18,14 @@ class Held:
 
     epoch: int
     stop: int
-    blocks: Sequence[pb.Block]
+    blocks: Sequence[pb.Block | HeldBlock]
 
 
 @dataclass(slots=True)
 class _Video:
     epoch: int
     stop: int
-    blocks: dict[int, tuple[pb.Block, int]] = field(default_factory=dict)
+    blocks: dict[int, tuple[pb.Block | HeldBlock, int]] = field(default_factory=dict)
     """Start of a block -> the block and its size in bytes."""
 
 
@@ -46,7 +47,9 @@ class Retention:
         with self._lock:
             return self._num_bytes + num_bytes > self._budget_bytes
 
-    def keep(self, key: VideoKey, state: VideoState, block: pb.Block, num_bytes: int, stop: int) -> None:
+    def keep(
+        self, key: VideoKey, state: VideoState, block: pb.Block | HeldBlock, num_bytes: int, stop: int
+    ) -> None:
         """Hold an acknowledged block that ends at frame `stop`; `state` came with the acknowledgement."""
         with self._lock:
             video = self._videos.get(key)

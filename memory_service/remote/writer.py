@@ -13,6 +13,7 @@ from memory_service.remote.retention import Retention
 from memory_service.types import Block, VideoKey, VideoState
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.wire import bulk
+from memory_service.wire.requests import HeldBlock, Outgoing
 
 _MOST_AWAITED = 64
 """Videos of which it is not known whether all is durable; beyond so many the oldest is asked for."""
@@ -66,11 +67,11 @@ class Writer:
         answer = self._write_local(key, block, request, method)
         if answer is not None:
             return answer
-        bulk.put_block(block, request.block)
+        outgoing = Outgoing(request, block)
         num_bytes = bulk.block_bytes(block)
         request.sync = request.sync or not self._make_room(num_bytes)
-        response = self._send(key, block.start, request, method)
-        self.keep(key, wire.state_from_proto(response.state), request.block, num_bytes, block.span.stop)
+        response = self._send(key, block.start, outgoing, method)
+        self.keep(key, wire.state_from_proto(response.state), outgoing.held(), num_bytes, block.span.stop)
         return response
 
     def _write_local(self, key: VideoKey, block: Block, request: Any, method: Callable[..., Any]) -> Any:
@@ -118,7 +119,9 @@ class Writer:
         """True when no more than this can be held beside what is: append with `sync`."""
         return self._retention.crowded(num_bytes)
 
-    def keep(self, key: VideoKey, state: VideoState, block: pb.Block, num_bytes: int, stop: int) -> None:
+    def keep(
+        self, key: VideoKey, state: VideoState, block: pb.Block | HeldBlock, num_bytes: int, stop: int
+    ) -> None:
         """Hold a block that the server has acknowledged with `state`; it ends at frame `stop`."""
         self._retention.keep(key, state, block, num_bytes, stop)
         self._payloads.observe(key, state.epoch)
@@ -214,7 +217,8 @@ class Writer:
             return False
         return True
 
-    def _resend(self, key: VideoKey, epoch: int, block: pb.Block, sync: bool = False) -> None:
-        request = pb.AppendRequest(key=wire.key_to_proto(key), epoch=epoch, block=block, sync=sync)
+    def _resend(self, key: VideoKey, epoch: int, block: pb.Block | HeldBlock, sync: bool = False) -> None:
+        message = block.message() if isinstance(block, HeldBlock) else block
+        request = pb.AppendRequest(key=wire.key_to_proto(key), epoch=epoch, block=message, sync=sync)
         response = self._call(self._stub.Append, request)
         self.observe(key, wire.state_from_proto(response.state))

@@ -5,9 +5,12 @@ import platform
 import resource
 
 KEPT_BYTES = 256 << 20
-"""Freed memory that the process keeps for the next message."""
+"""Freed memory that each arena keeps for the next message."""
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_MOST_ARENAS = 2
+"""Each thread would get an arena of its own otherwise: 16 streams that had sent 12 MiB each left 770 MB."""
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """Numbers of mallopt's parameters in glibc's malloc.h."""
 
 
@@ -17,6 +20,7 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(_M_ARENA_MAX, _MOST_ARENAS)
 
 
 def allow_open_files() -> None:

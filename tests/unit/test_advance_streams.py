@@ -336,7 +336,7 @@ class TestDeadline:
             began = time.monotonic()
             with pytest.raises(DeadlineExceeded):
                 advance(memory, 6)
-            assert timeout_s - 0.05 < time.monotonic() - began < timeout_s + 1.0
+            assert timeout_s - 0.05 < time.monotonic() - began < timeout_s + 5.0
             os.kill(server.pid, signal.SIGCONT)
             assert advance(other, 6).appended.state.length == 9
             assert_frames(other, 0, 9)

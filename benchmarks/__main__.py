@@ -15,7 +15,7 @@ from pathlib import Path
 # cores make a search 60 times slower whenever the neighbour is busy.
 os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
 
-from benchmarks import cold, pages, plot, runs
+from benchmarks import cold, moves, pages, plot, runs
 from benchmarks.ballast import Ballast, reported_bytes
 from benchmarks.machine import machine, versions
 from benchmarks.peers import PEERS
@@ -26,13 +26,15 @@ from benchmarks.workload import FRAME_BYTES
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = ("peers", "clients", "growth", "cold")
-PAGES = "pages"
-"""Measures no peer, but what makes fresh memory dear."""
+ALONE = {"pages": pages.measure, "moves": moves.measure}
+"""What measures no peer: what makes fresh memory dear; what the local path cannot do without."""
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", nargs="?", default="all", choices=(*PARTS, "all", PAGES), help="default: all")
+    parser.add_argument(
+        "part", nargs="?", default="all", choices=(*PARTS, "all", *ALONE), help="default: all"
+    )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only peers whose names begin so")
     parser.add_argument(
         "--without", nargs="+", default=[], metavar="NAME", help="no peers whose names begin so"
@@ -107,8 +109,8 @@ def main() -> int:
             )
             return 2
         ballast = Ballast(None if args.no_fill or args.smoke else reported_bytes(), folder)
-        if args.part == PAGES:
-            print(pages.measure(folder, ballast))
+        if args.part in ALONE:
+            print(ALONE[args.part](folder, ballast))
             return 0
         where = machine(folder)
         results = measured(args, size, folder, ballast)

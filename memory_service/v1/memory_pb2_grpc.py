@@ -377,6 +377,7 @@ class MemoryServiceServicer:
     def Advance(self, request, context):
         """The hot path, one round trip per block: appends `block`, searches the history that now includes it, and
         returns hits together with the payloads that the caller does not hold. Safe to retry, like Append.
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -388,6 +389,9 @@ class MemoryServiceServicer:
         the requests; the first error ends the stream. The number of streams is bounded (OVERLOADED), and one that is idle for
         long is hung up on: a client then goes on with Advance, which is also how it learns what became of a request without
         an answer.
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -8,8 +8,7 @@ Reading: the server answers with places in its reels; the client maps those file
 checksum of what it reads. Bytes before the end of a reel never change and are never cut off.
 
 Advancing: such a client sends its advances to a UNIX socket of the server, framed by their lengths. They are
-the same messages, for the same handler behind the same gate; gRPC's part of a call costs more than the rest
-of it.
+the same messages, for the same handler behind the same gate; only gRPC's part of a call is spared.
 
 All of it needs the same host, the same user and the server's consent (`--local-path`): who can open the reels
 can read every pool. A client that cannot open the files goes on with messages.

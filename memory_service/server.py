@@ -5,7 +5,6 @@ The server is synchronous, one thread per request. With 1, 4 and 16 client proce
 332 (medians of 6 and 3 runs, 2 busy cores). Nothing that an event loop before a blocking engine would earn.
 """
 
-import gc
 import logging
 import os
 import shlex
@@ -35,7 +34,7 @@ from memory_service.serving.gate import Gate, Load
 from memory_service.serving.health import Health
 from memory_service.serving.local_calls import LocalCalls
 from memory_service.serving.observer import Observer
-from memory_service.serving.process import allow_open_files, keep_freed_memory
+from memory_service.serving.process import allow_open_files, forget_what_stays, keep_freed_memory
 from memory_service.serving.watchdog import Watchdog
 from memory_service.telemetry.telemetry import Telemetry
 from memory_service.v1 import memory_pb2, memory_pb2_grpc
@@ -82,10 +81,13 @@ class Server:
         self._health.well = lambda: self._watchdog.well
         try:
             if config.local_path:
-                self._local = LocalSessions(config.data_dir)
+                self._local = LocalSessions(config.data_dir, max_block_bytes=config.max_message_bytes)
             servicer = Servicer(self.engine, self.engine.limits, self._local)
             interceptors = [RequestInterceptor(SERVICE, self._gate), *self._telemetry.interceptors]
-            self._advance_stream = partial(_advance_stream, servicer, interceptors)
+            if self._local is not None:
+                handler_of = partial(_advance_stream, servicer, interceptors, self._local)
+                most = config.max_message_bytes + ENVELOPE_BYTES
+                self._local_calls = LocalCalls(self._local.socket_path, handler_of, max_message_bytes=most)
             self._server = _grpc_server(config, self._gate, interceptors)
             self.address = bind(self._server, config, self._certificates)
             self._register(servicer)
@@ -125,11 +127,6 @@ class Server:
 
     def start(self) -> None:
         """Serve, and say so to health checks."""
-        gc.freeze()  # what is there now stays: looking through it again and again took 8 % of a busy server
-        if self._local is not None:
-            most = self._config.max_message_bytes + ENVELOPE_BYTES
-            handler_of = partial(self._advance_stream, self._local)
-            self._local_calls = LocalCalls(self._local.socket_path, handler_of, max_message_bytes=most)
         self._server.start()
         self._health.set_all(True)
 
@@ -143,8 +140,8 @@ class Server:
     def stop(self) -> bool:
         """Take no more calls, let those that run finish in `drain_s`, make everything durable.
 
-        Streams of appends and of events end at once, as UNAVAILABLE. Returns whether every call has ended;
-        what a call that has not was doing no longer reaches the disk.
+        Streams of advances, of appends and of events end at once, as UNAVAILABLE. Returns whether every call
+        has ended; what a call that has not was doing no longer reaches the disk.
         """
         self._health.enter_graceful_shutdown()
         self._gate.drain()
@@ -190,6 +187,7 @@ def serve(config: ServiceConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, note)
     server = Server(config)
+    forget_what_stays()
     server.start()
     where = shlex.quote(str(config.data_dir.resolve()))
     print(f"serving address={server.address} data={where} index={config.index} pid={getpid()}", flush=True)

@@ -14,6 +14,16 @@ def send_message(connection: socket.socket, data: bytes) -> None:
     connection.sendall(len(data).to_bytes(_LENGTH_BYTES, "little") + data)
 
 
+def is_connected(connection: socket.socket) -> bool:
+    """Whether the other side is there."""
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
 class Messages:
     """What comes from the other side, as an iterator that ends when that side hangs up."""
 
@@ -37,9 +47,11 @@ class Messages:
             )
         stop = _LENGTH_BYTES + size
         if len(data) < stop:
-            data += self._received(stop - len(data), socket.MSG_WAITALL)
-            if len(data) < stop:
-                raise StopIteration
+            pieces, missing = [data], stop - len(data)
+            while missing:  # a signal may cut a read short
+                pieces.append(self._received(missing, socket.MSG_WAITALL))
+                missing -= len(pieces[-1])
+            data = b"".join(pieces)
         self._ahead = data[stop:]
         return data[_LENGTH_BYTES:stop]
 

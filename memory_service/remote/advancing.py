@@ -144,9 +144,10 @@ class AdvanceStreams:
             now = time.monotonic()
             with self._lock:
                 for name, stream in list(self._streams.items()):
-                    if now > stream.until:
+                    overdue = now > stream.until
+                    if overdue:
                         stream.end()
-                    if not (stream.busy or stream.alive):
+                    if (overdue or not stream.busy) and not stream.alive:
                         del self._streams[name]
                 if not self._streams:
                     self._guard = None

@@ -4,7 +4,7 @@ import socket
 import threading
 from contextlib import suppress
 
-from memory_service.local.messages import Messages, send_message
+from memory_service.local.messages import Messages, is_connected, send_message
 from memory_service.remote.stream import Stream
 from memory_service.v1 import memory_pb2 as pb
 from memory_service.wire.frame_messages import AdvanceAnswer
@@ -12,6 +12,9 @@ from memory_service.wire.local_call import local_call
 
 _MOST_ANSWER_BYTES = 1 << 30
 """Only what answers are: the server cuts them to far less."""
+
+_CONNECT_S = 0.1
+"""A server that takes calls has taken this one by then; another one's callers go by gRPC."""
 
 
 class LocalStream(Stream):
@@ -24,8 +27,10 @@ class LocalStream(Stream):
         self._asking = self._ended = False
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
+            self._connection.settimeout(_CONNECT_S)
             self._connection.connect(socket_path)
             send_message(self._connection, local_call(session, authorization))
+            self._connection.settimeout(None)
         except OSError:
             self._connection.close()
             raise
@@ -34,12 +39,7 @@ class LocalStream(Stream):
     @property
     def alive(self) -> bool:
         """Whether it can be asked."""
-        try:
-            return bool(self._connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
+        return is_connected(self._connection)
 
     def ask(self, request: pb.AdvanceRequest) -> AdvanceAnswer | None:
         """The answer to a request; None where the connection ends instead: then nothing is known about it."""

@@ -81,6 +81,20 @@ class LaneThreads(ThreadPoolExecutor):
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """See `ThreadPoolExecutor.submit`; counts the call until it is done."""
 
+        with self._lock:
+            self._waiting += 1
+        return self._submit(fn, *args, **kwargs)
+
+    def try_submit(self, fn: Callable[_P, object], /, *args: _P.args, **kwargs: _P.kwargs) -> bool:
+        """As `submit`, where the lane is not full; returns whether it is not."""
+        with self._lock:
+            if self.full:
+                return False
+            self._waiting += 1
+        self._submit(fn, *args, **kwargs)
+        return True
+
+    def _submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         def counted() -> _T:
             with self._lock:
                 self._waiting -= 1
@@ -91,8 +105,6 @@ class LaneThreads(ThreadPoolExecutor):
                 with self._lock:
                     self._running -= 1
 
-        with self._lock:
-            self._waiting += 1
         try:
             return super().submit(counted)
         except RuntimeError:  # it was shut down

@@ -165,6 +165,8 @@ class Gate:
         self._common.calls.add(call)
         if not context.add_callback(call.closed):
             call.closed()
+        if self._draining and patient:  # it was let in just before
+            call.end(draining())
         return call
 
     def reload_tokens(self) -> bool:

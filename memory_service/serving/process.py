@@ -1,6 +1,7 @@
 """What a server asks of its own process, before it has much memory and many files."""
 
 import ctypes
+import gc
 import platform
 import resource
 
@@ -28,3 +29,9 @@ def allow_open_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def forget_what_stays() -> None:
+    """Let the garbage collector pass over what is there now: looking at it took 8 % of a busy server."""
+    gc.collect()
+    gc.freeze()

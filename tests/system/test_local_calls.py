@@ -161,6 +161,19 @@ def test_only_a_session_may_call(serve: Serve, hello: str) -> None:
         assert caller.ask(advance(0)) is not None
 
 
+def test_silent_callers_are_in_nobodys_way(serve: Serve) -> None:
+    server = serve()
+    session = opened(server)
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(16)]
+        for connection in silent:
+            connection.settimeout(SOON_S)
+            connection.connect(session.socket_path)
+        with calling(session) as caller:
+            assert caller.ask(advance(0)) is not None
+        assert silent[-1].recv(1) == b""
+
+
 def test_a_token_may_do_here_what_it_may_elsewhere(serve: Serve, tmp_path: Path) -> None:
     file = tmp_path / "tokens.json"
     everything = create_token(file, "everything", {"*": ("read", "write", "admin")}).text
@@ -221,6 +234,7 @@ def test_a_call_stops_when_its_caller_is_gone(serve: Serve, monkeypatch: pytest.
         with calling(opened(server)) as caller:
             send_message(caller.connection, advance(0).SerializeToString())
             until(lambda: server.load.waiting == 1)
+        until(lambda: server.load.waiting == 0)  # the place in the queue is another's
         go_on.set()
         searching.exception()
     until(lambda: server.load.open_calls == 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,16 +11,6 @@ from tiny_rollouts import TinyRollouts
 
 from generator.rollout import RolledBlock
 from memory_service.engine import MemoryEngine
-
-
-@pytest.fixture(autouse=True)
-def _root_logger() -> Iterator[None]:
-    """A `main` configures logging for its process, which here is pytest's."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.fixture

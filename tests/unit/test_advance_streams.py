@@ -333,6 +333,7 @@ class TestDeadline:
             advance(other, 0)
             until(lambda: try_advance(memory))
             os.kill(server.pid, signal.SIGSTOP)
+            until(lambda: is_stopped(server.pid))
             began = time.monotonic()
             with pytest.raises(DeadlineExceeded):
                 advance(memory, 6)
@@ -360,6 +361,14 @@ class TestDeadline:
             assert advance(memory, 0).appended.state.length == 3
         assert 1.0 < time.monotonic() - began < 2.0
         go_on.set()
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether every thread of a process has stopped."""
+    states = [
+        path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")
+    ]
+    return set(states) == {"T"}
 
 
 def try_advance(memory: MemoryClient) -> bool:

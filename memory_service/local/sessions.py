@@ -8,13 +8,14 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from memory_service.errors import Exhausted, InvalidArgument, Overloaded, Unavailable
 from memory_service.local import PROOF_BYTES
+from memory_service.local.staged_reads import Buffers, Extents, extents_bytes, read_extents
 from memory_service.workers import Worker
 
 _log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class LocalSessions:
         *,
         max_sessions: int = 64,
         max_staging_bytes: int = 64 << 20,
+        max_block_bytes: int = 16 << 20,
         sweep_s: float = 2.0,
     ) -> None:
         """Raises Unavailable where no files can be kept in memory."""
@@ -71,7 +73,8 @@ class LocalSessions:
         self._max_staging_bytes = max_staging_bytes
         self._open: dict[str, _Open] = {}
         self._lock = threading.Lock()
-        self._buffers = threading.local()
+        self._max_block_bytes = max_block_bytes
+        self._buffers = Buffers()
         prefix = f"reverie-{os.getuid()}-"
         try:
             _remove_abandoned(prefix)
@@ -124,14 +127,27 @@ class LocalSessions:
             self._open[session.name] = _Open(session, _staging_file(session), time.monotonic())
         return session
 
-    def read(self, session: str, extents: Sequence[tuple[int, int, str]]) -> list[memoryview]:
-        """The staged bytes of (offset, length, field) each, copied: the client can change them no more.
+    @contextmanager
+    def reading(self, session: str) -> Iterator[Callable[[Extents], list[memoryview]]]:
+        """What copies staged bytes, so that the client can change them no more.
 
-        They stay as they are until this thread reads again. Raises InvalidArgument naming the field.
+        They stay as they are within the `with`; after it other calls read into the same memory. Reading
+        raises InvalidArgument naming the field, and TooLarge before it takes any memory.
         """
-        with self._lock:
-            opened = self._known(session)
-        return self._copied(opened, extents)
+        taken: list[bytearray] = []
+
+        def read(extents: Extents) -> list[memoryview]:
+            with self._lock:
+                opened = self._known(session)
+            num_bytes = extents_bytes(extents, opened.session.num_bytes, self._max_block_bytes)
+            taken.append(self._buffers.take(num_bytes))
+            return read_extents(opened.fd, taken[-1], extents)
+
+        try:
+            yield read
+        finally:
+            for buffer in taken:
+                self._buffers.give_back(buffer)
 
     def check(self, session: str) -> None:
         """Raises InvalidArgument unless the session is open."""
@@ -139,12 +155,14 @@ class LocalSessions:
             self._known(session)
 
     def sweep(self) -> None:
-        """End the sessions whose client is gone."""
+        """End the sessions whose client is gone; with the last one goes the memory for blocks."""
         now = time.monotonic()
         with self._lock:
             for name, opened in list(self._open.items()):
                 if now - opened.since > _GRACE_S and _is_free(opened.fd):
                     self._end(name)
+            if not self._open:
+                self._buffers.clear()
 
     def close(self) -> None:
         """End all sessions; idempotent."""
@@ -175,37 +193,6 @@ class LocalSessions:
             )
         return opened
 
-    def _copied(self, opened: _Open, extents: Sequence[tuple[int, int, str]]) -> list[memoryview]:
-        size = opened.session.num_bytes
-        for offset, length, field in extents:
-            if offset < PROOF_BYTES or length < 0 or offset + length > size:
-                raise InvalidArgument(
-                    f"[{offset}, {offset + length}) is outside the staging file",
-                    field=field,
-                    expected=f"inside [{PROOF_BYTES}, {size})",
-                )
-        total = sum(length for _, length, _ in extents)
-        if total > size - PROOF_BYTES:  # places may overlap, and must not ask for any amount of memory
-            raise InvalidArgument(
-                f"{total} bytes are named of a smaller staging file",
-                field="block.parts",
-                expected=f"at most {size - PROOF_BYTES}",
-            )
-        whole = self._buffer(total)
-        _read_runs(opened.fd, whole, extents)
-        kept, pieces, start = whole.toreadonly(), [], 0
-        for _, length, _ in extents:
-            pieces.append(kept[start : start + length])
-            start += length
-        return pieces
-
-    def _buffer(self, size: int) -> memoryview:
-        """Memory of this thread, used for every block: pages touched anew cost more than copying."""
-        buffer: memoryview | None = getattr(self._buffers, "view", None)
-        if buffer is None or len(buffer) < size:
-            buffer = self._buffers.view = memoryview(bytearray(size))
-        return buffer[:size]
-
     def _end(self, name: str) -> None:
         opened = self._open.pop(name)
         with suppress(OSError):
@@ -228,27 +215,6 @@ def _staging_file(session: Session) -> int:
             expected=f"more room in {session.path.parent.parent}, or messages",
         ) from exc
     return fd
-
-
-def _read_runs(fd: int, into: memoryview, extents: Sequence[tuple[int, int, str]]) -> None:
-    """Fill `into` with the extents one after the other; those that lie so in the file as well by one call.
-
-    Raises InvalidArgument naming the field where the file ends too early: its owner has shortened it.
-    """
-    start = first = 0
-    while first < len(extents):
-        begin = end = extents[first][0]
-        last = first
-        while last < len(extents) and extents[last][0] == end:
-            end += extents[last][1]
-            last += 1
-        missing = end - begin - os.preadv(fd, [into[start : start + end - begin]], begin)
-        if missing:
-            offset, length, field = next(one for one in extents[first:last] if sum(one[:2]) > end - missing)
-            raise InvalidArgument(
-                "the staging file is too short", field=field, expected=f"{length} bytes at {offset}"
-            )
-        start, first = start + end - begin, last
 
 
 def _own_directory(prefix: str) -> tuple[Path, int]:

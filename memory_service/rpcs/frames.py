@@ -2,6 +2,7 @@
 # ruff: noqa: ARG002, N802 -- names and signatures are gRPC's
 
 from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
 from itertools import islice
 
 import grpc
@@ -24,8 +25,9 @@ class FrameRpcs(Rpcs):
 
     def Append(self, request: pb.AppendRequest, context: grpc.ServicerContext) -> pb.AppendResponse:
         wire.require(request, "key", "block")
-        key, block = wire.key_from_proto(request.key), self._block(request)
-        appended = self._memory.append(key, block, epoch=epoch_of(request), sync=request.sync)
+        key = wire.key_from_proto(request.key)
+        with self._block(request) as block:
+            appended = self._memory.append(key, block, epoch=epoch_of(request), sync=request.sync)
         return pb.AppendResponse(state=wire.state_to_proto(appended.state), duplicate=appended.duplicate)
 
     def Search(self, request: pb.SearchRequest, context: grpc.ServicerContext) -> pb.SearchResponse:
@@ -73,16 +75,17 @@ class FrameRpcs(Rpcs):
     def _advanced(self, request: pb.AdvanceRequest) -> bytes:
         wire.require(request, "key", "block", "query")
         local = self._is_local(request.local_session)
-        key, block = wire.key_from_proto(request.key), self._block(request)
-        known = wire.few(request.known_frames, "known_frames")
-        appended, hits, stored = self._memory.advance_stored(
-            key,
-            block,
-            wire.query_from_proto(request.query, "query"),
-            known=KnownFrames(key, known) if known else (),
-            epoch=epoch_of(request),
-            sync=request.sync,
-        )
+        key = wire.key_from_proto(request.key)
+        with self._block(request) as block:
+            known = wire.few(request.known_frames, "known_frames")
+            appended, hits, stored = self._memory.advance_stored(
+                key,
+                block,
+                wire.query_from_proto(request.query, "query"),
+                known=KnownFrames(key, known) if known else (),
+                epoch=epoch_of(request),
+                sync=request.sync,
+            )
         for frame in stored:
             _verify(frame, "query", local=local)
         return advance_response(appended, hits, stored, self._budget_bytes, local=local)
@@ -117,13 +120,18 @@ class FrameRpcs(Rpcs):
             retrievals=[message for message, _ in page], next_page_token=page[-1][1].token if more else ""
         )
 
-    def _block(self, request: pb.AppendRequest | pb.AdvanceRequest | Incoming) -> Block:
-        """The block of a request, its payloads read from the caller's staging file where they lie there."""
+    @contextmanager
+    def _block(self, request: pb.AppendRequest | pb.AdvanceRequest | Incoming) -> Iterator[Block]:
+        """The block of a request, its payloads read from the caller's staging file where they lie there.
+
+        Such payloads last as long as the `with`.
+        """
         apart = request.payloads if isinstance(request, Incoming) else None
         if not request.local_session:
-            return bulk.block_from_proto(request.block, apart=apart)
-        sessions, name = self._sessions(), request.local_session
-        return bulk.block_from_proto(request.block, lambda extents: sessions.read(name, extents), apart)
+            yield bulk.block_from_proto(request.block, apart=apart)
+            return
+        with self._sessions().reading(request.local_session) as read:
+            yield bulk.block_from_proto(request.block, read, apart)
 
     def _is_local(self, session: str) -> bool:
         """Whether the caller reads payloads from the reels. Raises InvalidArgument, Unavailable."""

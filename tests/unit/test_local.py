@@ -34,15 +34,18 @@ def numbered(extents: list[tuple[int, int]]) -> list[tuple[int, int, str]]:
     return [(offset, length, f"payloads[{i}]") for i, (offset, length) in enumerate(extents)]
 
 
+def read(sessions: LocalSessions, session: str, extents: list[tuple[int, int, str]]) -> list[bytes]:
+    with sessions.reading(session) as reader:
+        return list(map(bytes, reader(extents)))
+
+
 def test_what_one_end_stages_the_other_reads(sessions: LocalSessions) -> None:
     session = sessions.open(1 << 20)
     client = staging(session)
     payloads = [b"a" * 1000, bytearray(b"b" * 77), memoryview(b"c" * 64), b""]
     with client.staged(payloads) as extents:
         assert extents is not None
-        assert [bytes(view) for view in sessions.read(session.name, numbered(extents))] == list(
-            map(bytes, payloads)
-        )
+        assert read(sessions, session.name, numbered(extents)) == list(map(bytes, payloads))
     client.close()
 
 
@@ -66,7 +69,7 @@ def test_staged_blocks_do_not_overlap_and_room_comes_back(sessions: LocalSession
 def test_extents_outside_the_file_are_refused(sessions: LocalSessions, offset: int, length: int) -> None:
     session = sessions.open(1 << 20)
     with pytest.raises(InvalidArgument) as caught:
-        sessions.read(session.name, [(offset, length, "block.parts[0].local[0]")])
+        read(sessions, session.name, [(offset, length, "block.parts[0].local[0]")])
     assert caught.value.field == "block.parts[0].local[0]"
 
 
@@ -74,17 +77,18 @@ def test_a_file_that_its_client_shortens_is_refused_and_kills_nobody(sessions: L
     session = sessions.open(1 << 20)
     os.truncate(session.path, PROOF_BYTES + 10)
     with pytest.raises(InvalidArgument, match="too short"):
-        sessions.read(session.name, [(PROOF_BYTES, 100, "payloads[0]")])
+        read(sessions, session.name, [(PROOF_BYTES, 100, "payloads[0]")])
 
 
 def test_bytes_read_do_not_change_with_the_file(sessions: LocalSessions) -> None:
     session = sessions.open(1 << 20)
     client = staging(session)
-    with client.staged([b"before"]) as extents:
-        assert extents is not None
-        (view,) = sessions.read(session.name, numbered(extents))
-    with client.staged([b"after!"]):
-        assert bytes(view) == b"before"
+    with sessions.reading(session.name) as reader:
+        with client.staged([b"before"]) as extents:
+            assert extents is not None
+            (view,) = reader(numbered(extents))
+        with client.staged([b"after!"]):
+            assert bytes(view) == b"before"
     client.close()
 
 
@@ -98,16 +102,14 @@ def test_extents_that_follow_each_other_or_do_not_are_read_alike(
         file.seek(PROOF_BYTES)
         file.write(content)
     extents = numbered([(PROOF_BYTES + offset, 10) for offset in at])
-    assert [bytes(view) for view in sessions.read(session.name, extents)] == [
-        content[offset : offset + 10] for offset in at
-    ]
+    assert read(sessions, session.name, extents) == [content[offset : offset + 10] for offset in at]
 
 
 def test_the_first_extent_that_a_shortened_file_lacks_is_named(sessions: LocalSessions) -> None:
     session = sessions.open(1 << 20)
     os.truncate(session.path, PROOF_BYTES + 25)
     with pytest.raises(InvalidArgument) as caught:
-        sessions.read(session.name, numbered([(PROOF_BYTES + offset, 10) for offset in (0, 10, 20, 30)]))
+        read(sessions, session.name, numbered([(PROOF_BYTES + offset, 10) for offset in (0, 10, 20, 30)]))
     assert caught.value.field == "payloads[2]"
 
 
@@ -115,22 +117,21 @@ def test_a_session_that_ends_while_it_is_read_is_read_to_its_end(
     sessions: LocalSessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = sessions.open(1 << 20)
-    read = os.preadv
+    preadv = os.preadv
 
     def ended_meanwhile(*arguments: Any) -> int:
         sessions.sweep()
         assert sessions.num_sessions == 0
-        return read(*arguments)
+        return preadv(*arguments)
 
     monkeypatch.setattr(sessions_module, "_GRACE_S", 0.0)
     monkeypatch.setattr(os, "preadv", ended_meanwhile)
-    (view,) = sessions.read(session.name, [(PROOF_BYTES, 8, "payloads[0]")])
-    assert bytes(view) == bytes(8)
+    assert read(sessions, session.name, [(PROOF_BYTES, 8, "payloads[0]")]) == [bytes(8)]
 
 
 def test_an_unknown_session_is_refused(sessions: LocalSessions) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        sessions.read("nobody", [])
+        read(sessions, "nobody", [])
     assert caught.value.field == "local_session"
 
 
@@ -259,7 +260,7 @@ def test_places_that_overlap_cannot_ask_for_more_than_there_is(sessions: LocalSe
     session = sessions.open(1 << 20)
     places = [(PROOF_BYTES, 1 << 20, f"block.parts[0].local[{i}]") for i in range(40)]
     with pytest.raises(InvalidArgument) as caught:
-        sessions.read(session.name, places)
+        read(sessions, session.name, places)
     assert caught.value.field == "block.parts"
 
 

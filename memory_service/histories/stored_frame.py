@@ -8,7 +8,7 @@ import numpy as np
 
 from memory_service.crc32c import crc32c
 from memory_service.errors import DataLoss
-from memory_service.types import Buffer, Embeddings, Frame, Handle, ReelExtent
+from memory_service.types import Buffer, Embeddings, Frame, Handle
 
 
 class Pages(Protocol):
@@ -31,12 +31,6 @@ class Payload(NamedTuple):
     offset: int
     data: memoryview
     crc: int
-
-    @property
-    def place(self) -> ReelExtent:
-        """Where the bytes are for whoever can open the reel."""
-        path = self.reel.path
-        return ReelExtent(f"{path.parent.name}/{path.name}", self.reel.inode, self.offset, len(self.data))
 
     def verified(self, what: str, field: str) -> memoryview:
         """The bytes. Raises DataLoss, naming `what`, when they are not what was appended."""

@@ -77,8 +77,11 @@ class LocalCalls:
     def _accept(self, selector: BaseSelector) -> None:
         try:
             connection, _ = self._listener.accept()
-        except OSError as exc:  # gone again; or out of descriptors: those who call now go by gRPC
+        except BlockingIOError:  # gone again
+            return
+        except OSError as exc:  # out of descriptors: those who call now go by gRPC
             _log.warning("local call not taken reason=%s", exc.strerror)
+            self._closing.wait(_PERIOD_S)
             return
         if len(self._silent) >= _MOST_SILENT:
             connection.close()

@@ -1,5 +1,6 @@
 """AdvanceStream over the socket of the local path: what gRPC's has, and what belongs to the socket alone."""
 
+import errno
 import socket
 import threading
 import time
@@ -172,6 +173,24 @@ def test_silent_callers_are_in_nobodys_way(serve: Serve) -> None:
         with calling(session) as caller:
             assert caller.ask(advance(0)) is not None
         assert silent[-1].recv(1) == b""
+
+
+def test_without_descriptors_it_waits(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = serve()
+    session = opened(server)
+    attempts: list[float] = []
+
+    def fail(_listener: socket.socket) -> Any:
+        attempts.append(time.monotonic())
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch, socket.socket(socket.AF_UNIX) as connection:
+        patch.setattr(socket.socket, "accept", fail)
+        connection.connect(session.socket_path)
+        time.sleep(1.2)
+    assert 1 <= len(attempts) <= 4
+    with calling(session) as caller:
+        assert caller.ask(advance(0)) is not None
 
 
 def test_a_token_may_do_here_what_it_may_elsewhere(serve: Serve, tmp_path: Path) -> None:

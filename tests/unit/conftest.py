@@ -1,4 +1,4 @@
-"""One memory and one tiny random model for all tests of the generator."""
+"""A server that can be interfered with; one memory and one tiny random model for tests of the generator."""
 
 from __future__ import annotations
 
@@ -7,10 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from backend import Backend, serving
 from tiny_rollouts import TinyRollouts
 
 from generator.rollout import RolledBlock
 from memory_service.engine import MemoryEngine
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Backend, str]]:
+    """A server whose answers can be interfered with, and its address."""
+    with serving(tmp_path / "data") as (running, address):
+        yield running, address
+
+
+@pytest.fixture
+def backend(served: tuple[Backend, str]) -> Backend:
+    return served[0]
 
 
 @pytest.fixture

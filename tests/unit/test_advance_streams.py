@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backend import Backend, serving
+from backend import Backend
 from samples import ALL, KEY, SPEC, assert_frames, block, state
 from serving import ServerProcess
 
@@ -37,17 +37,6 @@ from memory_service.v1 import memory_pb2 as pb
 
 SOON_S = 10.0
 STREAM, ADVANCE = "AdvanceStream", "Advance"
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Backend, str]]:
-    with serving(tmp_path / "data") as (running, address):
-        yield running, address
-
-
-@pytest.fixture
-def backend(served: tuple[Backend, str]) -> Backend:
-    return served[0]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backend import Backend, fail, serving
+from backend import Backend, fail
 from samples import KEY, SPEC, assert_frames, block, latents, state
 from serving import ServerProcess
 
@@ -33,17 +33,6 @@ from memory_service.types import Appended, Block
 from memory_service.v1 import memory_pb2 as pb
 
 PREVIEW_BYTES = 60_000
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Backend, str]]:
-    with serving(tmp_path / "data") as (running, address):
-        yield running, address
-
-
-@pytest.fixture
-def backend(served: tuple[Backend, str]) -> Backend:
-    return served[0]
 
 
 @pytest.fixture

@@ -5,12 +5,11 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from backend import Backend, fail, serving
+from backend import Backend, fail
 from samples import ALL, KEY, SPEC, assert_frames, block, latents, query
 
 from memory_service.client import MemoryClient
@@ -30,17 +29,6 @@ from memory_service.types import Handle, PoolSpec, Query, Span, VideoKey
 from memory_service.v1 import memory_pb2 as pb
 
 FRAME_BYTES = 60_000
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Backend, str]]:
-    with serving(tmp_path / "data") as (running, address):
-        yield running, address
-
-
-@pytest.fixture
-def backend(served: tuple[Backend, str]) -> Backend:
-    return served[0]
 
 
 @pytest.fixture

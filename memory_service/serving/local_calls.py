@@ -57,6 +57,8 @@ class LocalCalls:
     def close(self) -> None:
         """Take no more calls; idempotent. Those that run end as their lane's do."""
         self._closing.set()
+        with suppress(OSError):  # closed before; and its thread need not wait for the end of a period
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._listener.close()
 
@@ -80,6 +82,8 @@ class LocalCalls:
         except BlockingIOError:  # gone again
             return
         except OSError as exc:  # out of descriptors: those who call now go by gRPC
+            if self._closing.is_set():
+                return
             _log.warning("local call not taken reason=%s", exc.strerror)
             self._closing.wait(_PERIOD_S)
             return

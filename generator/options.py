@@ -1,9 +1,13 @@
-"""The command line of reverie-generate."""
+"""The command line of reverie-generate, and the groups of arguments that its commands share."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What `add_subparsers` returns; argparse has no public name for it."""
 
 DESCRIPTION = "Long videos whose past stays in reach: rolls out prompts against a memory."
 METHODS = ("longlive_rag", "relative", "native")
@@ -24,36 +28,21 @@ examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line: `command` is "run" or "demo", and names the rest."""
+    """The command line: `execute` is the function of the command that was given."""
+    # The commands import the groups below.
+    from generator.commands import COMMANDS
+
     formatter = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(
         prog="reverie-generate", description=DESCRIPTION, epilog=EXIT_CODES, formatter_class=formatter
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    words = "Generate one prompt by one or several methods."
-    running = commands.add_parser("run", help="roll out one prompt", description=words)
-    for add in (_add_subject, _add_memory, _add_window, _add_model):
-        add(running)
-    running.add_argument(
-        "--progress",
-        choices=("auto", "bars", "lines", "json"),
-        default="auto",
-        help="auto: bars in a terminal, else lines; json: one object a line on standard output",
-    )
-    words = "Two generators, one memory service, three methods, and the report."
-    showing = commands.add_parser("demo", help="the whole system at work, in out/demo", description=words)
-    showing.add_argument(
-        "--out", type=Path, default=Path("out/demo"), metavar="DIR", help="default: %(default)s"
-    )
-    showing.add_argument(
-        "--frames", type=int, default=240, help="latent frames a video; default: %(default)s"
-    )
-    showing.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    showing.add_argument("--weights", type=Path, metavar="DIR", help="default: the bundled toy")
+    for command in COMMANDS:
+        command.add(commands)
     return top
 
 
-def _add_subject(command: argparse.ArgumentParser) -> None:
+def add_subject(command: argparse.ArgumentParser) -> None:
     what = command.add_argument_group("what to generate")
     what.add_argument("--prompt", required=True)
     what.add_argument(
@@ -72,7 +61,7 @@ def _add_subject(command: argparse.ArgumentParser) -> None:
     what.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="default: %(default)s")
 
 
-def _add_memory(command: argparse.ArgumentParser) -> None:
+def add_memory(command: argparse.ArgumentParser) -> None:
     memory = command.add_argument_group("memory")
     memory.add_argument(
         "--memory",
@@ -89,7 +78,7 @@ def _add_memory(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_window(command: argparse.ArgumentParser) -> None:
+def add_window(command: argparse.ArgumentParser) -> None:
     window = command.add_argument_group("attention window, in latent frames; default: the backbone's own")
     window.add_argument("-W", "--window", type=int, metavar="N", help="attended frames in all (12)")
     window.add_argument("-S", "--sink", type=int, metavar="N", help="first frames, always attended (1)")
@@ -97,7 +86,7 @@ def _add_window(command: argparse.ArgumentParser) -> None:
     window.add_argument("-R", "--guard", type=int, metavar="N", help="newest history kept from retrieval (5)")
 
 
-def _add_model(command: argparse.ArgumentParser) -> None:
+def add_model(command: argparse.ArgumentParser) -> None:
     model = command.add_argument_group("model")
     model.add_argument("--backbone", choices=BACKBONES, default=BACKBONES[0], help="default: %(default)s")
     model.add_argument("--weights", type=Path, metavar="DIR", help="weights; the toy's are bundled")

@@ -2,8 +2,10 @@ import json
 
 import pytest
 
-from generator.__main__ import main, parser, slug
+from generator.__main__ import main
+from generator.commands.run import slug
 from generator.demo import MANIFEST, DemoConfig, clean, closing_words, generator_commands
+from generator.options import parser
 
 
 def test_a_second_demo_removes_what_the_first_made_and_nothing_else(tmp_path):

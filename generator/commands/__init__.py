@@ -1,0 +1,8 @@
+"""The commands of reverie-generate, one file each: `add` declares one and names the function that runs it.
+
+A command's module imports nothing heavy: --help and a mistyped option should not wait for torch.
+"""
+
+from generator.commands import demo, run
+
+COMMANDS = (run, demo)

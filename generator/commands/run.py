@@ -1,0 +1,131 @@
+"""reverie-generate run: one prompt by one or several methods."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from generator.connect import EMBEDDED, connect
+from generator.options import AVG_POOL, add_memory, add_model, add_subject, add_window
+from generator.progress import BarMeter, JsonMeter, LineMeter, Meter, meter_for
+
+if TYPE_CHECKING:
+    from encoder.model import Encoder
+    from generator.backbones import Backbone
+    from generator.options import Commands
+
+
+def add(commands: Commands) -> None:
+    words = "Generate one prompt by one or several methods."
+    running = commands.add_parser("run", help="roll out one prompt", description=words)
+    for group in (add_subject, add_memory, add_window, add_model):
+        group(running)
+    running.add_argument(
+        "--progress",
+        choices=("auto", "bars", "lines", "json"),
+        default="auto",
+        help="auto: bars in a terminal, else lines; json: one object a line on standard output",
+    )
+    running.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    errors = Console(stderr=True)
+    # Imported here: they take seconds, and --help and a mistyped option should not.
+    import torch
+
+    from encoder.checkpoint import CheckpointError
+    from generator.errors import GeneratorError
+    from memory_service.errors import ServiceError
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        run_rollouts(options)
+    except (GeneratorError, ServiceError, CheckpointError, OSError, ValueError) as error:
+        errors.print(f"reverie-generate: {error}", style="red", highlight=False, markup=False)
+        return 1
+    return 0
+
+
+def run_rollouts(options: argparse.Namespace) -> None:
+    """Load what the options name, roll out, and say which files there are."""
+    from generator.generate import Request, drop, generate, write_side_by_side
+
+    backbone, encoder = load(options)
+    given = {
+        "window_frames": options.window,
+        "sink_frames": options.sink,
+        "top_k": options.top_k,
+        "guard_frames": options.guard,
+    }
+    window = replace(backbone.window, **{name: value for name, value in given.items() if value is not None})
+    request = Request(
+        prompt=options.prompt,
+        seed=options.seed,
+        methods=tuple(dict.fromkeys(options.method)),
+        num_frames=options.frames,
+        pool=options.pool,
+        video=options.video or slug(options.prompt),
+        out=options.out,
+        window=window,
+    )
+    memory = connect(options.memory or f"{EMBEDDED}{options.out / 'memory'}", options.environment)
+    try:
+        if options.replace:
+            drop(request, memory)
+        with _meter(options.progress) as meter:
+            outputs = generate(request, backbone, encoder, memory, meter)
+    finally:
+        memory.close()
+    files = [file for output in outputs for file in output.files]
+    if len(outputs) > 1:
+        files.append(write_side_by_side(request, outputs))
+    if options.progress != "json":
+        Console().print("\n".join(map(str, files)), soft_wrap=True, highlight=False)
+
+
+def load(options: argparse.Namespace) -> tuple[Backbone, Encoder]:
+    """The backbone and the encoder that the options name. Raises what their loaders raise."""
+    from encoder import checkpoint
+    from encoder.model import AvgPool
+    from generator import backbones
+    from generator.errors import ConfigError
+
+    if options.backbone == "toy":
+        backbone = backbones.toy(options.weights) if options.weights else backbones.toy()
+        encoder_file = options.encoder or (options.weights or backbones.TOY_WEIGHTS) / "encoder.safetensors"
+    else:
+        if options.weights is None:
+            raise ConfigError("--backbone wan_1_3b needs --weights, a folder in diffusers' layout")
+        if options.encoder is None:
+            raise ConfigError(f"--backbone wan_1_3b needs --encoder, a checkpoint or {AVG_POOL}")
+        backbone = backbones.wan_1_3b(
+            options.weights, options.checkpoint, container=options.container, device=options.device
+        )
+        encoder_file = options.encoder
+    if str(encoder_file) == AVG_POOL:
+        return backbone, AvgPool(backbone.geometry.channels)
+    return backbone, checkpoint.load(encoder_file).to(backbone.model.device)
+
+
+def slug(prompt: str) -> str:
+    """A name for a video out of the first words of its prompt."""
+    words = re.findall(r"[a-z0-9]+", prompt.partition(";")[0].lower())
+    return "-".join(words[:6])[:64] or "video"
+
+
+def _meter(kind: str) -> Meter:
+    console = Console(stderr=kind != "json")
+    meters = {
+        "auto": lambda: meter_for(console),
+        "bars": lambda: BarMeter(console),
+        "lines": lambda: LineMeter(lambda line: console.print(line, highlight=False)),
+        "json": lambda: JsonMeter(sys.stdout),
+    }
+    return meters[kind]()

@@ -8,14 +8,11 @@ changes. Shapes: N = n * F tokens of the block, D = head dimension, batch 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from diffusers.models.transformers.transformer_wan import WanAttention
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from generator.rope import rotate
 
 TextKV: TypeAlias = tuple[tuple[Tensor, Tensor], ...]
 """Cross-attention keys and values of one prompt, one pair [1, heads, text_len, D] per layer."""
@@ -24,20 +21,20 @@ Store: TypeAlias = Callable[[int, Tensor, Tensor], None]
 """Takes layer, un-rotated keys and values [1, N, heads, D]."""
 
 
-@dataclass(frozen=True)
-class Attended:
-    """What one pass attends.
+class Attended(Protocol):
+    """What one pass attends; a method's context cache makes one per block."""
 
-    `keys` and `values` [layers, tokens, heads, D] hold rotated context after the first N tokens, which the
-    pass fills with its own. `phases` rotate the block's queries and keys. `store` receives the un-rotated
-    keys and values of each layer in the clean pass, and is None in the passes before it.
-    """
+    @property
+    def text(self) -> TextKV: ...
 
-    keys: Tensor
-    values: Tensor
-    phases: tuple[Tensor, Tensor]
-    text: TextKV
-    store: Store | None = None
+    def exchange(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The block's un-rotated query, key and value of one layer [1, N, heads, D] for what attention needs.
+
+        Returns the rotated query [1, N, heads, D], and rotated keys and values [tokens, heads, D] of the
+        block and all its context.
+        """
 
 
 class ContextRope(nn.Module):
@@ -71,13 +68,8 @@ class ContextAttention:
         key = attn.norm_k(attn.to_k(hidden_states)).unflatten(2, (attn.heads, -1))
         value = attn.to_v(hidden_states).unflatten(2, (attn.heads, -1))
 
-        keys, values = rotary_emb.keys[self._layer], rotary_emb.values[self._layer]
-        tokens = key.shape[1]
-        keys[:tokens] = rotate(key, *rotary_emb.phases)[0]
-        values[:tokens] = value[0]
-        if rotary_emb.store is not None:
-            rotary_emb.store(self._layer, key, value)
-        return _attend(attn, rotate(query, *rotary_emb.phases), _heads_first(keys), _heads_first(values))
+        query, keys, values = rotary_emb.exchange(self._layer, query, key, value)
+        return _attend(attn, query, _heads_first(keys), _heads_first(values))
 
 
 class TextAttention:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache as memoized
 
 import torch
@@ -11,12 +10,14 @@ from torch import Tensor
 
 from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Sampling, Window
-from generator.context import Context
+from generator.context import Compression, Context
+from generator.context_cache import ContextCache
 from generator.kv_cache import HostTier, KVCache
 from generator.noise import BlockNoise
 from generator.sampling import denoise, flow_schedule, pass_timesteps, sigma_at
-from generator.slots import Slots
+from generator.slots import FrameSlots
 from generator.text import PromptTrack
+from generator.token_slots import TokenSlots
 from memory_service.types import Handle
 
 
@@ -32,12 +33,18 @@ class BlockSampler:
         track: PromptTrack,
         host: HostTier | None,
         handle_of: Callable[[int], Handle],
+        compression: Compression | None = None,
     ) -> None:
-        shape = model.kv_shape(geometry)
+        """compression: of a method that keeps single tokens of older frames; None where frames stay whole."""
         schedule = flow_schedule(sampling.shift)
+        cache = KVCache(model.kv_shape(geometry), window.sink_frames, host, handle_of)
         self._model = model
-        self._cache = KVCache(shape, window, host, handle_of)
-        self._slots = Slots(shape, geometry, window)
+        self.cache = cache
+        self.slots: ContextCache = (
+            FrameSlots(cache, geometry, window, model.rotation)
+            if compression is None
+            else TokenSlots(cache, geometry, window, model.rotation, compression)
+        )
         self._timesteps = pass_timesteps(sampling, schedule)
         self._sigmas = sigma_at(schedule, self._timesteps)
         self._clean = torch.tensor(sampling.context_timestep)
@@ -46,23 +53,19 @@ class BlockSampler:
 
     def attend(self, index: int, context: Context) -> None:
         """Begin block `index`: make room for it, load what it attends. Raises MissingKVError."""
-        self._cache.begin(context.span)
-        self._slots.load(context, self._cache)
-        self._attended = self._slots.attended(context, self._text_kv(self._rows[index]))
+        self.slots.load(context)
+        self._text = self._text_kv(self._rows[index])
 
     def denoise(self, noise: BlockNoise) -> Tensor:
         """Latents [n, C, H, W] of the block, in the model's dtype."""
         noise = noise.to(self._model.device, self._model.dtype)
-        return denoise(self._flow, noise.initial, noise.renoise, self._timesteps, self._sigmas)
+        attended = self.slots.attended(self._text)
+
+        def flow_of(latents_FCHW: Tensor, timestep: Tensor) -> Tensor:
+            return self._model.flow(latents_FCHW, timestep, attended)
+
+        return denoise(flow_of, noise.initial, noise.renoise, self._timesteps, self._sigmas)
 
     def recache(self, latents_FCHW: Tensor) -> None:
         """The clean pass: its only effect is the block's keys and values in the cache."""
-        self._model.flow(latents_FCHW, self._clean, replace(self._attended, store=self._cache.write))
-
-    @property
-    def host_bytes_moved(self) -> int:
-        """Keys and values brought back from the host tier so far."""
-        return self._slots.host_bytes_moved
-
-    def _flow(self, latents_FCHW: Tensor, timestep: Tensor) -> Tensor:
-        return self._model.flow(latents_FCHW, timestep, self._attended)
+        self._model.flow(latents_FCHW, self._clean, self.slots.recached(self._text))

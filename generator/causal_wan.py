@@ -9,11 +9,15 @@ from torch import Tensor
 from generator.attention import Attended, ContextAttention, ContextRope, TextAttention, TextKV, text_kv
 from generator.configs import Geometry
 from generator.kv_cache import KVShape
+from generator.rope import FloatRotation, Rotation
 from generator.timesteps import ExactTimesteps
 
 
 class CausalWan:
     """A stock `WanTransformer3DModel`, its processors and its two modules without weights replaced."""
+
+    rotation: Rotation = FloatRotation()
+    """How its keys and queries are rotated; context keys are rotated in the same way."""
 
     def __init__(self, transformer: WanTransformer3DModel) -> None:
         self.transformer = transformer.eval().requires_grad_(False)

@@ -1,15 +1,16 @@
-"""Which frames a block attends and where in time: C_sink || M_t || C_loc (LongLive-RAG, section 3).
+"""What a block attends, [ sink | retrieved | local ], and where in time (LongLive-RAG, section 3).
 
 Pure functions of the block's span; no tensors. A frame's slot is its place in a window of W frames that holds
 the sink and the newest frames: slot = frame until the window is full, from then on the newest frame has slot
-W - 1.
+W - 1. The methods, each a `Policy`, are in `generator.methods`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from generator.configs import Window
 from generator.errors import ConfigError
@@ -20,19 +21,6 @@ Source: TypeAlias = int | Handle
 
 
 @dataclass(frozen=True)
-class Policy:
-    """How a method fills its context."""
-
-    name: str
-
-    positions: Literal["absolute", "slot"]
-    """Temporal position of a key or query: its frame number, or its slot in the window."""
-
-    retrieves: bool
-    """Whether K frames of the window are given to retrieval, always, also where nothing is eligible yet."""
-
-
-@dataclass(frozen=True)
 class Placed:
     """One context frame at its temporal position."""
 
@@ -40,41 +28,102 @@ class Placed:
     position: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Compression:
+    """Tokens that stand for frames which are no longer attended whole (Deep Forcing, section 3.2)."""
+
+    frames: int
+    """How many frames' worth of tokens are kept, C."""
+
+    recent_frames: int
+    """Newest frames, the block's own among them, that are never compressed; their queries choose."""
+
+    reuse_limit: int | None
+    """How often a token may be chosen; None: for ever."""
+
+    candidates: Span | None = None
+    """Whole frames that the block compresses, with the tokens chosen before; None: it compresses nothing."""
+
+    positions: tuple[int, ...] = ()
+    """Temporal positions that the chosen tokens share, F tokens each; empty: they keep their own."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Context:
     """Everything that a block attends beside itself, and the temporal positions of its own frames."""
 
     span: Span
     sink: tuple[Placed, ...]
-    retrieved: tuple[Placed, ...]
+    retrieved: tuple[Placed, ...] = ()
     local: tuple[Placed, ...]
-    block_positions: tuple[int, ...]
+
+    query_positions: tuple[int, ...]
+    key_positions: tuple[int, ...]
+    """Of the block's own frames; they differ from those of its queries right after a flush only."""
+
+    keep_from: int
+    """First frame beyond the sink that stays in the window; frames before it are evicted now."""
+
+    compression: Compression | None = None
+    """For methods that keep tokens of older frames: they come between sink and local."""
 
     @property
     def frames(self) -> tuple[Placed, ...]:
         return self.sink + self.retrieved + self.local
 
 
-POLICIES = {
-    policy.name: policy
-    for policy in (
-        Policy("native", positions="absolute", retrieves=False),
-        Policy("relative", positions="slot", retrieves=False),
-        Policy("longlive_rag", positions="slot", retrieves=True),
-    )
-}
-"""`native` is the sliding window of the published baselines. `relative` differs from it in positions only,
-and is the control for `longlive_rag`, which has the same positions and retrieves."""
+@dataclass(frozen=True)
+class Scenes:
+    """Where the story turns, by block: `switches` to another prompt, of them `cuts` to another scene."""
 
-RETRIEVED_POSITION = 0
-"""Every retrieved frame shares the temporal position of the first sink frame."""
+    switches: frozenset[int] = frozenset()
+    cuts: frozenset[int] = frozenset()
 
 
-def policy_named(name: str) -> Policy:
-    """Raises ConfigError with the names there are."""
-    if name not in POLICIES:
-        raise ConfigError(f"no method {name!r}; expected one of {', '.join(POLICIES)}")
-    return POLICIES[name]
+NO_SCENES = Scenes()
+
+
+class Policy(ABC):
+    """A method: which frames a block attends, at which positions, and what it searches for.
+
+    What is not overridden is that of a method which retrieves nothing.
+    """
+
+    name: str
+
+    @property
+    def retrieves(self) -> bool:
+        """Whether evicted keys and values are kept for later blocks."""
+        return False
+
+    def window(self, given: Window) -> Window:
+        """The method's own window in place of the backbone's, where its authors set one."""
+        return given
+
+    @abstractmethod
+    def check(self, window: Window, num_frames: int) -> None:
+        """Raises ConfigError where the window cannot be run, or not for so many frames."""
+
+    @abstractmethod
+    def context(
+        self, window: Window, span: Span, scenes: Scenes = NO_SCENES, retrieved: Sequence[Handle] = ()
+    ) -> Context:
+        """The context of the block `span`, given the frames that were retrieved for it."""
+
+    def query(self, window: Window, span: Span) -> Query | None:
+        """The search for the block `span`, by the last frame appended; None: nothing to search."""
+        del window, span
+        return None
+
+    def chosen(self, window: Window, span: Span) -> Sequence[int]:
+        """Frames that are retrieved for the block `span` without a search."""
+        del window, span
+        return ()
+
+    def check_budget(self, budget: int, retrieved: Sequence[Handle]) -> None:
+        """Raises ConfigError where more frames were retrieved than the method attends."""
+        if len(retrieved) > budget:
+            raise ConfigError(f"{self.name} got {len(retrieved)} retrieved frames; its budget is {budget}")
 
 
 def block_spans(blocks: int, window: Window) -> Iterator[Span]:
@@ -83,55 +132,28 @@ def block_spans(blocks: int, window: Window) -> Iterator[Span]:
         yield Span(index * window.block_frames, (index + 1) * window.block_frames)
 
 
-def assemble(policy: Policy, window: Window, span: Span, retrieved: Sequence[Handle] = ()) -> Context:
-    """The context of the block `span`, given the frames that were retrieved for it."""
-    if len(retrieved) > (window.top_k if policy.retrieves else 0):
-        raise ConfigError(
-            f"{policy.name} got {len(retrieved)} retrieved frames; its budget is {window.top_k}"
-        )
-
-    def placed(frames: range) -> tuple[Placed, ...]:
-        return tuple(Placed(frame, position(policy, window, span, frame)) for frame in frames)
-
-    return Context(
-        span=span,
-        sink=placed(range(min(window.sink_frames, span.start))),
-        retrieved=tuple(Placed(handle, RETRIEVED_POSITION) for handle in retrieved),
-        local=placed(range(first_local(policy, window, span), span.start)),
-        block_positions=tuple(position(policy, window, span, f) for f in range(span.start, span.stop)),
-    )
+def first_kept(window: Window, span: Span) -> int:
+    """First frame beyond the sink that still is in the window when the block `span` is made."""
+    return max(window.sink_frames, span.stop - (window.window_frames - window.sink_frames))
 
 
-def first_local(policy: Policy, window: Window, span: Span) -> int:
-    """First past frame that the block attends beyond the sink; local frames count the block itself."""
-    local_frames = window.window_frames - window.sink_frames - (window.top_k if policy.retrieves else 0)
-    return max(window.sink_frames, span.stop - local_frames)
-
-
-def position(policy: Policy, window: Window, span: Span, frame: int) -> int:
-    """Temporal position of a sink, local or own frame while the block `span` is made."""
-    if policy.positions == "absolute" or frame < window.sink_frames:
+def slot(window: Window, span: Span, frame: int) -> int:
+    """Place of a sink, local or own frame in the window while the block `span` is made."""
+    if frame < window.sink_frames:
         return frame
     return min(span.stop, window.window_frames) - (span.stop - frame)
 
 
-def first_kept(window: Window, span: Span) -> int:
-    """First frame beyond the sink that still is in the window when the block `span` is made.
-
-    Frames between it and `first_local` are kept but not attended: neither local nor eligible.
-    """
-    return max(window.sink_frames, span.stop - (window.window_frames - window.sink_frames))
-
-
 def eligible(window: Window, span: Span) -> Span:
-    """Frames that may be retrieved for the block `span`: evicted before it, less the guard; may be empty."""
+    """Frames that may be retrieved for the block `span`: evicted before it, less the guard; may be empty.
+
+    Frames that are kept but not attended are neither local nor eligible.
+    """
     evicted = max(0, span.start - window.window_frames)
     return Span(window.sink_frames, window.sink_frames + max(0, evicted - window.guard_frames))
 
 
-def query_for(policy: Policy, window: Window, span: Span) -> Query | None:
-    """The search for the block `span`, querying with the last frame appended; None: nothing to search."""
-    frames = eligible(window, span)
-    if not policy.retrieves or window.top_k == 0 or not frames:
-        return None
-    return Query(k=window.top_k, eligible=frames)
+def check_positions(name: str, needed: int, available: int) -> None:
+    """Raises ConfigError where a method needs more temporal positions than the model has."""
+    if needed > available:
+        raise ConfigError(f"{name} needs {needed} temporal positions; the model has {available}")

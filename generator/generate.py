@@ -6,9 +6,9 @@ Pixels are written as they are decoded and not kept: a minute of them at 480p is
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import diffusers
@@ -20,8 +20,9 @@ import memory_service
 from encoder.model import Encoder
 from generator.backbones import Backbone
 from generator.configs import Window
-from generator.context import policy_named
+from generator.context import Policy
 from generator.history import DTYPE_NAMES, History
+from generator.methods import policy_named
 from generator.noise import SeededNoise
 from generator.progress import Meter
 from generator.record import SIDE_BY_SIDE, SUFFIXES, BlockRecord, RetrievedFrame, RolloutRecord, rollout_name
@@ -49,7 +50,11 @@ class Request:
     pool: str
     video: str
     out: Path
-    window: Window
+    block_frames: int
+    """Of the backbone."""
+
+    window_changes: Mapping[str, int] = field(default_factory=dict)
+    """Fields of `Window` -> values in place of those that backbone and method bring."""
 
     def name(self, method: str) -> str:
         """Name of a rollout: the only one bears the video's own, whatever its method."""
@@ -57,10 +62,10 @@ class Request:
 
     @property
     def num_blocks(self) -> int:
-        return self.num_frames // self.window.block_frames
+        return self.num_frames // self.block_frames
 
     def __post_init__(self) -> None:
-        block = self.window.block_frames
+        block = self.block_frames
         if self.num_frames < block or self.num_frames % block:
             raise ValueError(f"frames must be a positive multiple of {block}, got {self.num_frames}")
 
@@ -108,7 +113,8 @@ def generate_one(
     request: Request, method: str, backbone: Backbone, encoder: Encoder, memory: Memory, meter: Meter
 ) -> Output:
     """One rollout, its pixels written while it runs. Raises what `rollout` raises."""
-    config = replace(backbone.config(policy_named(method)), window=request.window)
+    policy = policy_named(method)
+    config = replace(backbone.config(policy), window=window_of(policy, backbone, request))
     config.check_length(request.num_blocks)
     name = request.name(method)
     key = VideoKey(request.pool, name)
@@ -149,9 +155,7 @@ def generate_one(
 
 def video_spec(request: Request, config: RolloutConfig, backbone: Backbone, encoder: Encoder) -> VideoSpec:
     """What the memory is told about the video; whoever inspects it reads the window from the metadata."""
-    window = {name: str(value) for name, value in asdict(request.window).items()}
-    if not config.policy.retrieves:
-        window["top_k"] = "0"
+    window = {name: str(value) for name, value in asdict(config.window).items()}
     return VideoSpec(
         embedding_dim=encoder.embedding_dim,
         latent_dtype=DTYPE_NAMES[backbone.model.dtype],
@@ -166,6 +170,13 @@ def video_spec(request: Request, config: RolloutConfig, backbone: Backbone, enco
             **window,
         },
     )
+
+
+def window_of(policy: Policy, backbone: Backbone, request: Request) -> Window:
+    """The backbone's window, as the method has it, with what the request changes; K only where it is used."""
+    own = policy.window(backbone.window)
+    unused = set() if own.top_k else {"top_k"}
+    return replace(own, **{name: v for name, v in request.window_changes.items() if name not in unused})
 
 
 def camera_cells(backbone: Backbone, request: Request) -> tuple[int, ...]:
@@ -196,7 +207,7 @@ def _roll(
         request.prompt,
         request.seed,
         blocks=request.num_blocks,
-        block_frames=request.window.block_frames,
+        block_frames=request.block_frames,
         passes=len(config.sampling.steps),
         latent_shape=config.geometry.latent_shape,
     )

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from generator.configs import Window
-from generator.context import Source, first_kept
+from generator.context import Source
 from generator.errors import MissingKVError
 from memory_service.types import Handle, Span
 
@@ -76,22 +75,21 @@ class KVCache:
     """The window of one rollout on the device: the sink and the newest frames, W at most."""
 
     def __init__(
-        self, shape: KVShape, window: Window, host: HostTier | None, handle_of: Callable[[int], Handle]
+        self, shape: KVShape, sink_frames: int, host: HostTier | None, handle_of: Callable[[int], Handle]
     ) -> None:
         """host: None where nothing is ever retrieved; frames that leave the window are gone then."""
         self.shape = shape
         self._host = host
-        self._window = window
+        self._sink_frames = sink_frames
         self._handle_of = handle_of
         self._slabs: dict[int, Tensor] = {}
         self._free: list[Tensor] = []
         self._block = Span(0, 0)
 
-    def begin(self, span: Span) -> None:
-        """Make room for a block: frames that leave the window go to the host, if there is one."""
-        keep_from = first_kept(self._window, span)
+    def begin(self, span: Span, keep_from: int) -> None:
+        """Make room for a block: frames before `keep_from` but the sink go to the host, if there is one."""
         for frame in sorted(self._slabs):
-            if self._window.sink_frames <= frame < keep_from:
+            if self._sink_frames <= frame < keep_from:
                 slab = self._slabs.pop(frame)
                 if self._host is not None:
                     self._host.put(self._handle_of(frame), slab)

@@ -10,7 +10,22 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What `add_subparsers` returns; argparse has no public name for it."""
 
 DESCRIPTION = "Long videos whose past stays in reach: rolls out prompts against a memory."
-METHODS = ("longlive_rag", "relative", "native")
+METHODS = (
+    "longlive_rag",
+    "relative",
+    "native",
+    "infinity_rope",
+    "infinity_rope_paper",
+    "deep_sink",
+    "deep_sink_paper",
+    "deep_forcing",
+    "deep_forcing_paper",
+    "local_only",
+    "newest_memory",
+    "random_memory",
+)
+"""Names of `generator.methods`, which would load torch; the first is the default."""
+
 BACKBONES = ("toy", "wan_1_3b")
 AVG_POOL = "avg-pool"
 
@@ -84,6 +99,17 @@ def add_window(command: argparse.ArgumentParser) -> None:
     window.add_argument("-S", "--sink", type=int, metavar="N", help="first frames, always attended (1)")
     window.add_argument("-K", "--top-k", type=int, metavar="N", help="retrieved frames (6)")
     window.add_argument("-R", "--guard", type=int, metavar="N", help="newest history kept from retrieval (5)")
+
+
+def window_changes(options: argparse.Namespace) -> dict[str, int]:
+    """Fields of `Window` -> what the options of `add_window` give in place of the backbone's own."""
+    given = {
+        "window_frames": options.window,
+        "sink_frames": options.sink,
+        "top_k": options.top_k,
+        "guard_frames": options.guard,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def add_model(command: argparse.ArgumentParser) -> None:

@@ -16,12 +16,10 @@ from encoder.model import Encoder
 from generator.block_sampler import BlockSampler
 from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Sampling, Window
-from generator.context import Context, Policy, assemble, block_spans, query_for
-from generator.errors import ConfigError
+from generator.context import Context, Policy, block_spans
 from generator.history import History
 from generator.kv_cache import HostTier
 from generator.noise import Noise
-from generator.rope import MAX_POSITION
 from generator.text import PromptTrack
 from generator.timing import Stopwatch, Timings
 from memory_service.types import Handle, Hit, Query, Span
@@ -36,24 +34,9 @@ class RolloutConfig:
     window: Window = field(default_factory=Window)
     sampling: Sampling = field(default_factory=Sampling)
 
-    def __post_init__(self) -> None:
-        window = self.window
-        needed = window.sink_frames + window.top_k + window.block_frames
-        if self.policy.retrieves and needed > window.window_frames:
-            raise ConfigError(
-                f"sink_frames + top_k + block_frames = {needed} exceeds window_frames = "
-                f"{window.window_frames}: a block of {self.policy.name} could not attend to itself"
-            )
-
     def check_length(self, blocks: int) -> None:
-        """Raises ConfigError where so many blocks need temporal positions that the model does not have."""
-        frames = blocks * self.window.block_frames
-        needed = frames if self.policy.positions == "absolute" else min(frames, self.window.window_frames)
-        if needed > MAX_POSITION:
-            raise ConfigError(
-                f"{self.policy.name} needs {needed} temporal positions for {frames} frames; the model has "
-                f"{MAX_POSITION}"
-            )
+        """Raises ConfigError where the method cannot be run with this window, or not for so many blocks."""
+        self.policy.check(self.window, blocks * self.window.block_frames)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,19 +81,23 @@ def rollout(
     policy, window = config.policy, config.window
     if host is None and policy.retrieves:
         host = HostTier()
-    sampler = BlockSampler(model, config.geometry, window, config.sampling, track, host, history.handle)
     spans = list(block_spans(len(track.rows), window))
+    compression = policy.context(window, spans[0]).compression
+    sampler = BlockSampler(
+        model, config.geometry, window, config.sampling, track, host, history.handle, compression
+    )
     hits: tuple[Hit, ...] = ()
     for index, span in enumerate(spans):
         clock = Stopwatch(model.device)
         with clock("fetch"):
-            context = assemble(policy, window, span, [hit.handle for hit in hits])
+            retrieved = [hit.handle for hit in hits] or [*map(history.handle, policy.chosen(window, span))]
+            context = policy.context(window, span, track.scenes, retrieved)
             sampler.attend(index, context)
         with clock("denoise"):
             latents = sampler.denoise(noise.block(index))
         with clock("encode"):
             embeddings = encoder.encode(latents)
-        query = query_for(policy, window, spans[index + 1]) if index + 1 < len(spans) else None
+        query = policy.query(window, spans[index + 1]) if index + 1 < len(spans) else None
         history.remember(span.start, latents, embeddings, query, known=held(query, history, host))
         with clock("recache"):
             sampler.recache(latents)
@@ -125,7 +112,7 @@ def rollout(
             hits=hits,
             timings=clock.stop(recalled.seconds),
             host_bytes=0 if host is None else host.bytes,
-            host_bytes_moved=sampler.host_bytes_moved,
+            host_bytes_moved=sampler.slots.host_bytes_moved,
         )
         hits = recalled.hits
 

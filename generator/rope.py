@@ -6,8 +6,14 @@ Keys are kept un-rotated and rotated when read, so a frame can take any temporal
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Protocol, TypeAlias
+
 import torch
 from torch import Tensor
+
+Phases: TypeAlias = tuple[Tensor, ...]
+"""What a rotation multiplies tokens with, [tokens, D / 2] each; opaque to all others."""
 
 THETA = 10_000.0
 MAX_POSITION = 1024
@@ -64,3 +70,30 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def _frequencies(dim: int, device: torch.device) -> Tensor:
     return THETA ** (-torch.arange(0, dim, 2, dtype=torch.float64, device=device) / dim)
+
+
+class Rotation(Protocol):
+    """How keys and queries are rotated; a model brings its own, so that context and block agree."""
+
+    def phases(
+        self, positions: tuple[int, ...], rows: int, columns: int, head_dim: int, device: torch.device
+    ) -> Phases:
+        """Phases of whole frames at these temporal positions, frame by frame."""
+
+    def rotate(self, x: Tensor, phases: Phases) -> Tensor:
+        """x [B, N, heads, D], un-rotated -> rotated, in its dtype."""
+
+
+class FloatRotation:
+    """Angles in float64, products in float32."""
+
+    @staticmethod
+    @lru_cache(maxsize=256)
+    def phases(
+        positions: tuple[int, ...], rows: int, columns: int, head_dim: int, device: torch.device
+    ) -> Phases:
+        return phases(torch.tensor(positions, device=device), rows, columns, head_dim)
+
+    def rotate(self, x: Tensor, phases: Phases) -> Tensor:
+        cos, sin = phases
+        return rotate(x, cos, sin)

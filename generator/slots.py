@@ -7,80 +7,120 @@ Shapes: M context frames, n frames of the block, F tokens per frame, D = head di
 
 from __future__ import annotations
 
-from functools import lru_cache
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from generator.attention import Attended, Store, TextKV
+from generator.attention import Store, TextKV
 from generator.configs import Geometry, Window
 from generator.context import Context, Placed
-from generator.kv_cache import KEY, VALUE, KVCache, KVShape
-from generator.rope import phases, rotate
+from generator.kv_cache import KEY, VALUE, KVCache
+from generator.rope import Phases, Rotation
 from memory_service.types import Handle
 
 
-class Slots:
-    """Rotated keys and values [layers, W * F, heads, D] of everything that the current block attends."""
+class FrameSlots:
+    """Rotated keys and values [layers, W * F, heads, D] of everything that the current block attends.
 
-    def __init__(self, shape: KVShape, geometry: Geometry, window: Window) -> None:
-        self._shape = shape
-        self._geometry = geometry
-        self._first = window.block_frames
-        tokens = window.window_frames * shape.tokens_per_frame
+    `reserved_tokens` come before the block, for whoever attends more than frames.
+    """
+
+    def __init__(
+        self,
+        cache: KVCache,
+        geometry: Geometry,
+        window: Window,
+        rotation: Rotation,
+        reserved_tokens: int = 0,
+    ) -> None:
+        self.cache = cache
+        self.geometry = geometry
+        self.rotation = rotation
+        self.first_token = reserved_tokens
+        self._block_frames = window.block_frames
+        shape = cache.shape
+        tokens = reserved_tokens + window.window_frames * shape.tokens_per_frame
         size = (shape.layers, tokens, shape.heads, shape.head_dim)
         self.keys = torch.empty(size, dtype=shape.dtype, device=shape.device)
         self.values = torch.empty_like(self.keys)
-        self._held: list[Placed | None] = [None] * (window.window_frames - self._first)
-        self.used_tokens = 0
+        self._held: list[Placed | None] = [None] * (window.window_frames - window.block_frames)
+        self.end_token = 0
         self.host_bytes_moved = 0
 
-    def load(self, context: Context, cache: KVCache) -> None:
+    def load(self, context: Context) -> None:
         """Bring the context into the slots, leaving in place what is there already. Raises MissingKVError."""
+        self.cache.begin(context.span, context.keep_from)
+        self.context = context
         frames = context.frames
         wanted = set(frames)
-        held = self._held[: len(frames)]
-        self._held = [placed if placed in wanted else None for placed in held]
-        self._held += [None] * (self._capacity - len(self._held))
+        held = [placed if placed in wanted else None for placed in self._held[: len(frames)]]
+        self._held = held + [None] * (len(self._held) - len(held))
         free = [slot for slot in range(len(frames)) if self._held[slot] is None]
         missing = [placed for placed in frames if placed not in self._held]
         for slot, placed in zip(free, missing, strict=True):
-            self._fill(slot, placed, cache)
-        self.used_tokens = (self._first + len(frames)) * self._shape.tokens_per_frame
+            self._fill(slot, placed)
+        self.end_token = self._token(len(frames))
 
-    def attended(self, context: Context, text: TextKV, store: Store | None = None) -> Attended:
+    def attended(self, text: TextKV, store: Store | None = None) -> AttendedFrames:
         """What the passes of the loaded block attend; with `store`, what the clean pass attends."""
-        return Attended(
-            self.keys[:, : self.used_tokens],
-            self.values[:, : self.used_tokens],
-            self._phases(context.block_positions),
+        return AttendedFrames(
+            self.keys[:, self.first_token : self.end_token],
+            self.values[:, self.first_token : self.end_token],
+            self.phases(self.context.query_positions),
+            self.phases(self.context.key_positions),
+            self.rotation,
             text,
             store,
         )
 
-    def _phases(self, positions: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """(cos, sin) of whole frames at these temporal positions."""
-        g = self._geometry
-        return frame_phases(positions, g.rows, g.columns, self._shape.head_dim, self._shape.device)
+    def recached(self, text: TextKV) -> AttendedFrames:
+        return self.attended(text, self.cache.write)
 
-    @property
-    def _capacity(self) -> int:
-        return self.keys.shape[1] // self._shape.tokens_per_frame - self._first
+    def phases(self, positions: tuple[int, ...]) -> Phases:
+        """Phases of whole frames at these temporal positions."""
+        shape, grid = self.cache.shape, self.geometry
+        return self.rotation.phases(positions, grid.rows, grid.columns, shape.head_dim, shape.device)
 
-    def _fill(self, slot: int, placed: Placed, cache: KVCache) -> None:
-        F = self._shape.tokens_per_frame
-        tokens = slice((self._first + slot) * F, (self._first + slot + 1) * F)
-        slab = cache.slab(placed.source)
+    def _fill(self, slot: int, placed: Placed) -> None:
+        tokens = slice(self._token(slot), self._token(slot + 1))
+        slab = self.cache.slab(placed.source)
         if isinstance(placed.source, Handle):
             self.host_bytes_moved += slab.nbytes
-            slab = slab.to(self._shape.device, non_blocking=True)
-        self.keys[:, tokens] = rotate(slab[:, KEY], *self._phases((placed.position,)))
+            slab = slab.to(self.keys.device, non_blocking=True)
+        self.keys[:, tokens] = self.rotation.rotate(slab[:, KEY], self.phases((placed.position,)))
         self.values[:, tokens] = slab[:, VALUE]
         self._held[slot] = placed
 
+    def _token(self, slot: int) -> int:
+        """First token of a slot; slots come after the block."""
+        return self.first_token + (self._block_frames + slot) * self.cache.shape.tokens_per_frame
 
-@lru_cache(maxsize=256)
-def frame_phases(
-    positions: tuple[int, ...], rows: int, columns: int, head_dim: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    return phases(torch.tensor(positions, device=device), rows, columns, head_dim)
+
+@dataclass(frozen=True)
+class AttendedFrames:
+    """What one pass attends.
+
+    `keys` and `values` [layers, tokens, heads, D] hold rotated context after the first N tokens, which the
+    pass fills with its own. `store` receives the un-rotated keys and values of each layer in the clean pass,
+    and is None in the passes before it.
+    """
+
+    keys: Tensor
+    values: Tensor
+    query_phases: Phases
+    key_phases: Phases
+    rotation: Rotation
+    text: TextKV
+    store: Store | None = None
+
+    def exchange(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        tokens = key.shape[1]
+        keys, values = self.keys[layer], self.values[layer]
+        keys[:tokens] = self.rotation.rotate(key, self.key_phases)[0]
+        values[:tokens] = value[0]
+        if self.store is not None:
+            self.store(layer, key, value)
+        return self.rotation.rotate(query, self.query_phases), keys, values

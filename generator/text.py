@@ -7,6 +7,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from generator.context import NO_SCENES, Scenes
+
 
 @dataclass(frozen=True, kw_only=True)
 class PromptTrack:
@@ -18,6 +20,9 @@ class PromptTrack:
 
     rows: tuple[int, ...]
     """Row of `embeds` used by each block; its length is the number of blocks."""
+
+    scenes: Scenes = NO_SCENES
+    """Where another prompt begins. Rows may change without one: worlds have captions for every block."""
 
     def __post_init__(self) -> None:
         if self.embeds.ndim != 3:

@@ -11,9 +11,9 @@ from encoder.model import AvgPool, Encoder
 from generator.causal_wan import CausalWan
 from generator.checkpoints import build_transformer
 from generator.configs import Geometry, Sampling, Window
-from generator.context import policy_named
 from generator.history import History, video_spec
 from generator.kv_cache import HostTier
+from generator.methods import policy_named
 from generator.noise import SeededNoise
 from generator.rollout import RolledBlock, RolloutConfig, rollout
 from generator.text import PromptTrack
@@ -60,9 +60,9 @@ class TinyRollouts:
         return PromptTrack(embeds=embeds.to(self.device), rows=(0,) * blocks)
 
     def config(self, method: str) -> RolloutConfig:
-        return RolloutConfig(
-            policy=policy_named(method), geometry=GEOMETRY, window=self.window, sampling=self.sampling
-        )
+        policy = policy_named(method)
+        window = policy.window(self.window)
+        return RolloutConfig(policy=policy, geometry=GEOMETRY, window=window, sampling=self.sampling)
 
     def history(self, video: str) -> History:
         spec = video_spec(self.encoder, GEOMETRY.latent_shape, self.dtype)

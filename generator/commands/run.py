@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -64,7 +63,6 @@ def run_rollouts(options: argparse.Namespace) -> None:
         "top_k": options.top_k,
         "guard_frames": options.guard,
     }
-    window = replace(backbone.window, **{name: value for name, value in given.items() if value is not None})
     request = Request(
         prompt=options.prompt,
         seed=options.seed,
@@ -73,7 +71,8 @@ def run_rollouts(options: argparse.Namespace) -> None:
         pool=options.pool,
         video=options.video or slug(options.prompt),
         out=options.out,
-        window=window,
+        block_frames=backbone.window.block_frames,
+        window_changes={name: value for name, value in given.items() if value is not None},
     )
     memory = connect(options.memory or f"{EMBEDDED}{options.out / 'memory'}", options.environment)
     try:

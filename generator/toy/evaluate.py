@@ -30,8 +30,8 @@ from encoder import checkpoint
 from encoder.model import AvgPool, Encoder
 from generator.backbones import Backbone, toy
 from generator.connect import EMBEDDED, connect
-from generator.context import policy_named
 from generator.history import History, video_spec
+from generator.methods import policy_named
 from generator.noise import SeededNoise
 from generator.report.revisit import RevisitScore, edge_energy, mean, score
 from generator.rollout import rollout

@@ -35,7 +35,13 @@ WEIGHTS_CASE = "original_wan_state_dict"
 
 CHECKERS = {
     "test_autoencoder": ("ae_losses",),
-    "test_rollouts": ("native_rollout", "rag_rollout_avgpool", "rag_rollout_ae"),
+    "test_rollouts": (
+        "native_rollout",
+        "rag_rollout_avgpool",
+        "rag_rollout_ae",
+        "infinity_rope_rollout",
+        "deep_forcing_rollout",
+    ),
     "test_scheduler": ("scheduler",),
     "test_transformer": ("transformer_forward",),
     "test_weights": (WEIGHTS_CASE,),
@@ -43,8 +49,6 @@ CHECKERS = {
 """Test module -> cases that it checks."""
 
 NOT_YET = {
-    "deep_forcing_rollout": "compression of the window by attention scores",
-    "infinity_rope_rollout": "flushing the window and cutting the positions between scenes",
     "lora": "low-rank adapters",
 }
 """Known cases that nothing reproduces -> what is missing for them; they are skipped. A case that stands

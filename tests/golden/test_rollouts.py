@@ -11,14 +11,19 @@ from torch import Tensor
 
 from encoder.checkpoint import from_weights, published_config
 from encoder.model import AvgPool, Encoder
+from generator import rope, token_slots
+from generator.block_sampler import BlockSampler
 from generator.configs import Geometry, Sampling, Window
-from generator.context import POLICIES, eligible
+from generator.context import Context, Policy, Scenes, eligible
 from generator.history import History, video_spec
 from generator.kv_cache import KEY, VALUE, HostTier
+from generator.methods import POLICIES
+from generator.methods.deep_forcing import DeepForcing
 from generator.noise import BlockNoise
 from generator.rollout import RolledBlock, RolloutConfig, rollout
 from generator.sampling import flow_schedule, pass_timesteps
 from generator.text import PromptTrack
+from generator.token_slots import TokenSlots
 from memory_service.types import Query, VideoKey
 
 KEY_OF_VIDEO = VideoKey("golden", "video")
@@ -56,11 +61,38 @@ def fused(request: pytest.FixtureRequest) -> bool:
     return request.param == "fused"
 
 
-def test_rollout(case, make_wan, memory, fused) -> None:
+@pytest.fixture
+def samplers(monkeypatch) -> list[BlockSampler]:
+    """Every sampler that a rollout makes: keys and values stay there to be looked at."""
+    made: list[BlockSampler] = []
+
+    def make(*args) -> BlockSampler:
+        made.append(BlockSampler(*args))
+        return made[-1]
+
+    monkeypatch.setattr("generator.rollout.BlockSampler", make)
+    return made
+
+
+@pytest.fixture
+def choices(monkeypatch) -> list[tuple[Tensor, Tensor]]:
+    """Scores of the candidates and indices chosen, per compression and layer."""
+    made: list[tuple[Tensor, Tensor]] = []
+
+    def choose(scores: Tensor, *args) -> Tensor:
+        made.append((scores, token_slots_best(scores, *args)))
+        return made[-1][1]
+
+    token_slots_best = token_slots.best
+    monkeypatch.setattr(token_slots, "best", choose)
+    return made
+
+
+def test_rollout(case, make_wan, memory, fused, samplers, choices) -> None:
     config, encoder = rollout_config(case), make_encoder(case)
     wan, host = Recorder(make_wan(case)), HostTier()
     num_blocks = len(case["renoise"])
-    track = PromptTrack(embeds=case["prompt_embeds"], rows=(0,) * num_blocks)
+    track = prompt_track(case)
     noise = RecordedNoise(case, config.window.block_frames)
     spec = video_spec(encoder, config.geometry.latent_shape, torch.float32)
     with History(memory, KEY_OF_VIDEO, spec, fused=fused) as history:
@@ -74,6 +106,10 @@ def test_rollout(case, make_wan, memory, fused) -> None:
         index = int(name.removeprefix("trace_b").removesuffix("_flow"))
         case.check(name, torch.stack(wan.flows[index * passes : (index + 1) * passes]))
     assert memory.get_video(KEY_OF_VIDEO).state.length == num_blocks * config.window.block_frames
+    if "cache_k_last_layer" in case:
+        check_cache(case, config, samplers[0], blocks[-1].context)
+    if "pc_block" in case:
+        check_choices(case, config, choices)
     if config.policy.retrieves:
         check_retrieval(case, config.window, blocks, memory)
         check_descriptors(case, blocks)
@@ -84,9 +120,8 @@ def rollout_config(case) -> RolloutConfig:
     """Our configuration out of the reference's."""
     pipeline, geometry = SimpleNamespace(**case.config.pipeline), SimpleNamespace(**case.config.geometry)
     kwargs = pipeline.model_kwargs
-    retrieves = kwargs.get("use_latentmem", False)
     return RolloutConfig(
-        policy=POLICIES["longlive_rag" if retrieves else "native"],
+        policy=policy_of(case),
         geometry=Geometry(
             channels=geometry.latent_channels,
             height=geometry.latent_h,
@@ -107,6 +142,35 @@ def rollout_config(case) -> RolloutConfig:
             context_timestep=float(pipeline.context_noise),
         ),
     )
+
+
+def policy_of(case) -> Policy:
+    kwargs = case.config.pipeline["model_kwargs"]
+    if case.name == "infinity_rope_rollout":
+        return POLICIES["infinity_rope"]
+    if case.name == "deep_forcing_rollout":
+        if kwargs["is_ds_only"]:
+            return POLICIES["deep_sink"]
+        limit = case.config.participative_compression["topc_max_reuse"]
+        return DeepForcing(
+            "deep_forcing",
+            budget_frames=kwargs["budget"],
+            recent_frames=kwargs["recent"],
+            reuse_limit=limit,
+        )
+    return POLICIES["longlive_rag" if kwargs.get("use_latentmem") else "native"]
+
+
+def prompt_track(case) -> PromptTrack:
+    """The prompt of each block, and where another one begins."""
+    num_blocks = len(case["renoise"])
+    if "block_scene" not in case:
+        return PromptTrack(embeds=case["prompt_embeds"], rows=(0,) * num_blocks)
+    scenes = Scenes(
+        switches=frozenset(case["block_flush"].nonzero().flatten().tolist()),
+        cuts=frozenset(case["block_cut"].nonzero().flatten().tolist()),
+    )
+    return PromptTrack(embeds=case["prompt_embeds"], rows=tuple(case["block_scene"].tolist()), scenes=scenes)
 
 
 def make_encoder(case) -> Encoder:
@@ -171,3 +235,56 @@ def check_pool(case, window: Window, blocks: list[RolledBlock], history: History
         slab = host.get(history.handle(window.sink_frames + int(frame[1:])))
         part = slab[int(layer[1:]), {"k": KEY, "v": VALUE}[kind]]
         case.check(name, part[None, None])
+
+
+def check_cache(case, config: RolloutConfig, sampler: BlockSampler, context: Context) -> None:
+    """What the last block leaves in the last layer, where the reference has it; its dead end is not compared.
+
+    Deep Forcing stores keys rotated, Infinity-RoPE those of frame 0 only.
+    """
+    rotated_all = case.name == "deep_forcing_rollout"
+    tokens, slots = config.geometry.tokens_per_frame, sampler.slots
+    phases = {placed.source: placed.position for placed in context.frames} | dict(
+        zip(range(context.span.start, context.span.stop), context.key_positions, strict=True)
+    )
+    keys, values = [], []
+    for frame in phases:
+        slab = sampler.cache.slab(frame)[-1]
+        key = slab[KEY]
+        if rotated_all or frame == 0:
+            turn = rope.phases(
+                torch.tensor([phases[frame]]), config.geometry.rows, config.geometry.columns, key.shape[-1]
+            )
+            key = rope.rotate(key[None], *turn)[0]
+        keys.append(key)
+        values.append(slab[VALUE])
+    if isinstance(slots, TokenSlots):
+        region = slots.with_chosen(len(slots.chosen) - 1)[0]
+        keys.insert(config.window.sink_frames, region[: len(slots.chosen[-1].uses)])
+    live = case.info["calls"][-1]["local_end_after"]
+    assert sum(map(len, keys)) == live
+    case.tensors["live_keys"] = case["cache_k_last_layer"][:, :live]
+    case.check("live_keys", torch.cat(keys)[None])
+    if "cache_v_last_layer" in case:
+        case.tensors["live_values"] = case["cache_v_last_layer"][:, :live]
+        case.check("live_values", torch.cat(values)[None])
+    assert len(phases) * tokens <= live
+
+
+def check_choices(case, config: RolloutConfig, choices: list[tuple[Tensor, Tensor]]) -> None:
+    """Tokens that each layer kept at each compression, and the scores by which it did."""
+    layers = case.config.model["num_layers"]
+    sink_tokens = config.window.sink_frames * config.geometry.tokens_per_frame
+    events = [choices[i : i + layers] for i in range(0, len(choices), layers)]
+    assert len(events) == len(case["pc_block"])
+    for event, chosen in enumerate(events):
+        for layer, (_, indices) in enumerate(chosen):
+            expected = case["pc_selected"][event, layer]
+            assert (indices + sink_tokens).tolist() == expected[expected >= 0].tolist(), (event, layer)
+    for name in sorted(n for n in case.tensors if n.startswith("pc_scores_")):
+        event, layer = (int(part.lstrip("evl")) for part in name.split("_")[2:])
+        expected = case[name][case[name] > -torch.inf]
+        scores = events[event][layer][0]
+        error = (scores - expected).abs().max() / expected.std()
+        print(f"{case.name} {name}: largest error {error:.2e} of their deviation")
+        assert error < 1e-4

@@ -4,6 +4,7 @@ rolls."""
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,13 +13,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from generator import sampling
-from generator.attention import Attended
 from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Window
-from generator.context import POLICIES, assemble
 from generator.kv_cache import KEY, VALUE, HostTier, KVCache
+from generator.methods import POLICIES
 from generator.rope import axis_dims, phases, rotate
-from generator.slots import Slots
+from generator.slots import AttendedFrames, FrameSlots
 from memory_service.types import Handle, Span, VideoKey
 
 NATIVE = POLICIES["native"]
@@ -45,14 +45,14 @@ class NativeRunner:
         assert self.geometry.tokens_per_frame == geometry["tokens_per_frame"]
         shape = wan.kv_shape(self.geometry)
         self.wan = wan
-        self.cache = KVCache(shape, self.window, HostTier(), lambda f: Handle(VideoKey("p", "v"), 1, f))
-        self.slots = Slots(shape, self.geometry, self.window)
+        handle_of = functools.partial(Handle, VideoKey("p", "v"), 1)
+        self.cache = KVCache(shape, self.window.sink_frames, HostTier(), handle_of)
+        self.slots = FrameSlots(self.cache, self.geometry, self.window, wan.rotation)
 
     def begin(self, start: int, embeds: Tensor) -> None:
-        context = assemble(NATIVE, self.window, Span(start, start + self.window.block_frames))
-        self.cache.begin(context.span)
-        self.slots.load(context, self.cache)
-        attended = self.slots.attended(context, self.wan.text_kv(embeds), self.cache.write)
+        context = NATIVE.context(self.window, Span(start, start + self.window.block_frames))
+        self.slots.load(context)
+        attended = self.slots.recached(self.wan.text_kv(embeds))
         self.attended = with_empty_sink(attended, self.window, context.span, self.geometry.tokens_per_frame)
 
     def flow(self, x: Tensor, timestep_F: Tensor) -> Tensor:
@@ -63,7 +63,9 @@ class NativeRunner:
         return self.wan.flow(x[0], timestep, self.attended).unsqueeze(0)
 
 
-def with_empty_sink(attended: Attended, window: Window, span: Span, tokens_per_frame: int) -> Attended:
+def with_empty_sink(
+    attended: AttendedFrames, window: Window, span: Span, tokens_per_frame: int
+) -> AttendedFrames:
     """Zero keys and values for the frames of the sink that do not exist yet.
 
     The reference reads its whole sink out of an all-zero cache ("sink_size > block size: native block 0

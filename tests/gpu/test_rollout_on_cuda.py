@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny_rollouts import TinyRollouts
 
-from generator.context import POLICIES
 from generator.kv_cache import HostTier
+from generator.methods import POLICIES
 from memory_service.engine import MemoryEngine
 
 pytestmark = [

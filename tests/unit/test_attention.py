@@ -58,7 +58,7 @@ class DenseModel:
         past = [source if isinstance(source, int) else source.frame for source in sources]
         keys = torch.cat([*(self.frames[frame][layer][0] for frame in past), k], 1)
         values = torch.cat([*(self.frames[frame][layer][1] for frame in past), v], 1)
-        own = list(context.block_positions)
+        own = list(context.key_positions)
         positions = [placed.position for placed in context.frames] + own
         return softmax_attention(attn, turned(attn, q, own), turned(attn, keys, positions), values)
 

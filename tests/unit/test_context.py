@@ -7,18 +7,10 @@ import itertools
 import pytest
 
 from generator.configs import Window
-from generator.context import (
-    POLICIES,
-    Context,
-    Policy,
-    assemble,
-    block_spans,
-    eligible,
-    first_kept,
-    policy_named,
-    query_for,
-)
+from generator.context import Context, Policy, block_spans, eligible
 from generator.errors import ConfigError
+from generator.methods import POLICIES, policy_named
+from generator.options import METHODS
 from memory_service.types import Handle, Span, VideoKey
 
 NATIVE, RELATIVE, RAG = (POLICIES[name] for name in ("native", "relative", "longlive_rag"))
@@ -30,7 +22,7 @@ def hits(frames: int) -> list[Handle]:
 
 
 def context(policy: Policy, start: int, retrieved: int = 0, window: Window = WINDOW) -> Context:
-    return assemble(policy, window, Span(start, start + window.block_frames), hits(retrieved))
+    return policy.context(window, Span(start, start + window.block_frames), retrieved=hits(retrieved))
 
 
 def frames(context: Context) -> list[int]:
@@ -55,7 +47,7 @@ def test_native_attends_the_window_at_absolute_positions(start: int, past: list[
     made = context(NATIVE, start)
     assert frames(made) == past
     assert positions(made) == past
-    assert made.block_positions == (start, start + 1, start + 2)
+    assert made.query_positions == (start, start + 1, start + 2)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +65,7 @@ def test_relative_attends_the_same_frames_by_slot(
     made = context(RELATIVE, start)
     assert frames(made) == past
     assert positions(made) == slots
-    assert made.block_positions == block
+    assert made.query_positions == block
 
 
 @pytest.mark.parametrize(
@@ -97,7 +89,7 @@ def test_rag_matches_the_instrumented_trace(
     made = context(RAG, start, retrieved)
     assert frames(made) == past
     assert positions(made) == slots
-    assert made.block_positions == block
+    assert made.query_positions == block
     assert [placed.position for placed in made.retrieved] == [0] * retrieved
     span = eligible(WINDOW, made.span)
     assert range(span.start, span.stop) == may_return or not span
@@ -105,10 +97,10 @@ def test_rag_matches_the_instrumented_trace(
 
 
 def test_nothing_is_searched_where_nothing_is_eligible() -> None:
-    assert query_for(RAG, WINDOW, Span(15, 18)) is None
-    query = query_for(RAG, WINDOW, Span(18, 21))
+    assert RAG.query(WINDOW, Span(15, 18)) is None
+    query = RAG.query(WINDOW, Span(18, 21))
     assert (query.k, query.eligible) == (6, Span(1, 2))
-    assert query_for(RELATIVE, WINDOW, Span(120, 123)) is None
+    assert RELATIVE.query(WINDOW, Span(120, 123)) is None
 
 
 def windows() -> list[Window]:
@@ -121,29 +113,29 @@ def windows() -> list[Window]:
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 def test_every_window(policy: Policy) -> None:
-    for window in windows():
+    """Nothing is attended that is not in the window, and nothing is eligible that has not left it."""
+    for window in (
+        windows() if policy.window(WINDOW).window_frames == WINDOW.window_frames else [policy.window(WINDOW)]
+    ):
         kept: set[int] = set()
         evicted: set[int] = set()
         for span in block_spans(20, window):
             may_return = eligible(window, span)
-            assert set(range(may_return.start, may_return.stop)) <= evicted
-            if policy.retrieves:
-                assert len(may_return) == max(0, len(evicted) - window.guard_frames)
-            gone = {f for f in kept if window.sink_frames <= f < first_kept(window, span)}
-            evicted, kept = evicted | gone, kept - gone
-            kept |= set(range(span.start, span.stop))
-            assert len(kept) <= window.window_frames
-
+            chosen = policy.chosen(window, span)
+            assert set(chosen) <= set(range(may_return.start, may_return.stop))
             retrieved = min(window.top_k, len(may_return)) if policy.retrieves else 0
             made = context(policy, span.start, retrieved, window)
+            gone = {f for f in kept if window.sink_frames <= f < made.keep_from}
+            evicted, kept = evicted | gone, kept - gone
+            assert not policy.retrieves or set(range(may_return.start, may_return.stop)) <= evicted
+            kept |= set(range(span.start, span.stop))
+
             assert set(frames(made)) <= kept
             assert len(set(frames(made))) == len(frames(made))
             assert len(made.frames) + len(span) <= window.window_frames
             past_positions = positions(made)
             assert past_positions == sorted(set(past_positions))
-            assert all(p < made.block_positions[0] for p in past_positions)
-            if policy.positions == "slot":
-                assert made.block_positions[-1] == min(span.stop, window.window_frames) - 1
+            assert all(0 <= p < made.query_positions[0] for p in past_positions)
 
 
 def test_positions_of_native_and_relative_agree_until_the_window_is_full() -> None:
@@ -175,3 +167,7 @@ def test_more_hits_than_the_budget_are_refused() -> None:
 def test_unknown_methods_are_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="longlive_rag"):
         policy_named("longlive")
+
+
+def test_the_command_line_knows_every_method() -> None:
+    assert tuple(POLICIES) == METHODS

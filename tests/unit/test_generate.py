@@ -69,7 +69,7 @@ def memory(tmp_path):
     engine.close()
 
 
-def request_for(tmp_path, *methods, num_frames=27, window=None):
+def request_for(tmp_path, *methods, num_frames=27, **window_changes):
     return Request(
         prompt=PROMPT,
         seed=1,
@@ -78,7 +78,8 @@ def request_for(tmp_path, *methods, num_frames=27, window=None):
         pool="films",
         video="village",
         out=tmp_path / "out",
-        window=window or Window(),
+        block_frames=3,
+        window_changes=window_changes,
     )
 
 
@@ -115,9 +116,9 @@ def test_the_record_has_the_hits_of_each_block(tmp_path, backbone, memory):
 
 
 def test_the_memory_is_told_how_the_video_was_made(tmp_path, backbone, memory):
-    window = Window(window_frames=9, top_k=3, guard_frames=2)
+    changes = {"window_frames": 9, "top_k": 3, "guard_frames": 2}
     generate(
-        request_for(tmp_path, "longlive_rag", "native", num_frames=6, window=window),
+        request_for(tmp_path, "longlive_rag", "native", num_frames=6, **changes),
         backbone,
         AvgPool(16),
         memory,

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from generator.configs import Geometry, Window
-from generator.context import POLICIES, Context, assemble, block_spans, eligible
+from generator.context import Context, block_spans, eligible, first_kept
 from generator.errors import MissingKVError
 from generator.kv_cache import KEY, VALUE, HostTier, KVCache, KVShape
-from generator.rope import phases, rotate
-from generator.slots import Slots
+from generator.methods import POLICIES
+from generator.rope import FloatRotation, phases, rotate
+from generator.slots import FrameSlots
 from memory_service.types import Handle, Span, VideoKey
 
 WINDOW = Window()
@@ -41,9 +42,9 @@ def assert_is(slab: torch.Tensor, frame: int) -> None:
 
 def rolled(blocks: int, window: Window = WINDOW) -> tuple[KVCache, HostTier]:
     host = HostTier()
-    cache = KVCache(SHAPE, window, host, handle)
+    cache = KVCache(SHAPE, window.sink_frames, host, handle)
     for span in block_spans(blocks, window):
-        cache.begin(span)
+        cache.begin(span, first_kept(window, span))
         write_block(cache, span)
     return cache, host
 
@@ -78,9 +79,9 @@ def test_host_counts_its_bytes() -> None:
 
 
 def test_without_a_host_tier_evicted_frames_are_gone() -> None:
-    cache = KVCache(SHAPE, WINDOW, None, handle)
+    cache = KVCache(SHAPE, WINDOW.sink_frames, None, handle)
     for span in block_spans(6, WINDOW):
-        cache.begin(span)
+        cache.begin(span, first_kept(WINDOW, span))
     with pytest.raises(MissingKVError, match="p/v epoch 1 frame 1"):
         cache.slab(handle(1))
 
@@ -93,10 +94,10 @@ def test_unknown_handles_are_named() -> None:
     assert missing.value.handles == (stranger,)
 
 
-def check_slots(slots: Slots, context: Context) -> None:
+def check_slots(slots: FrameSlots, context: Context) -> None:
     """All context frames, rotated to their positions, are behind the block, in whatever order."""
     tokens, turned = SHAPE.tokens_per_frame, {}
-    for slot in range(slots.used_tokens // tokens):
+    for slot in range(slots.end_token // tokens):
         part = slice(slot * tokens, (slot + 1) * tokens)
         turned[slot] = (slots.keys[0, part], slots.values[0, part])
     own = WINDOW.block_frames
@@ -111,26 +112,26 @@ def check_slots(slots: Slots, context: Context) -> None:
 
 def test_slots_hold_the_context_rotated_to_its_positions() -> None:
     host = HostTier()
-    cache, slots = KVCache(SHAPE, WINDOW, host, handle), Slots(SHAPE, GEOMETRY, WINDOW)
+    cache = KVCache(SHAPE, WINDOW.sink_frames, host, handle)
+    slots = FrameSlots(cache, GEOMETRY, WINDOW, FloatRotation())
     generator = torch.Generator().manual_seed(0)
     for span in block_spans(20, WINDOW):
         frames = eligible(WINDOW, span)
         order = torch.randperm(len(frames), generator=generator)[: WINDOW.top_k] + frames.start
-        context = assemble(RAG, WINDOW, span, [handle(int(frame)) for frame in order])
-        cache.begin(span)
-        slots.load(context, cache)
+        context = RAG.context(WINDOW, span, retrieved=[handle(int(frame)) for frame in order])
+        slots.load(context)
         check_slots(slots, context)
         write_block(cache, span)
 
 
 def test_a_frame_that_stays_is_moved_once() -> None:
     host = HostTier()
-    cache, slots = KVCache(SHAPE, WINDOW, host, handle), Slots(SHAPE, GEOMETRY, WINDOW)
+    cache = KVCache(SHAPE, WINDOW.sink_frames, host, handle)
+    slots = FrameSlots(cache, GEOMETRY, WINDOW, FloatRotation())
     moved = []
     for span in block_spans(12, WINDOW):
         chosen = [handle(frame) for frame in range(1, 7)] if span.start >= 24 else []
-        cache.begin(span)
-        slots.load(assemble(RAG, WINDOW, span, chosen), cache)
+        slots.load(RAG.context(WINDOW, span, retrieved=chosen))
         write_block(cache, span)
         moved.append(slots.host_bytes_moved // SHAPE.slab_bytes)
     assert moved[-4:] == [6, 6, 6, 6]

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from generator.configs import Sampling, Window
-from generator.context import POLICIES
 from generator.errors import ConfigError, MissingKVError
 from generator.kv_cache import HostTier
+from generator.methods import POLICIES
 from generator.rollout import rollout
 from memory_service.types import Advanced, Handle, Hit, VideoKey
 
@@ -116,7 +116,7 @@ def test_retrieved_frames_limit_only_methods_that_retrieve(tiny) -> None:
     tiny = tiny.variant(window=Window(window_frames=9, top_k=6))
     assert len(tiny.run("native", BLOCKS)) == BLOCKS
     with pytest.raises(ConfigError, match="longlive_rag could not attend to itself"):
-        tiny.config("longlive_rag")
+        tiny.run("longlive_rag", BLOCKS, video="refused")
 
 
 def test_positions_that_the_model_lacks_are_refused_before_the_first_block(tiny, memory) -> None:

@@ -11,8 +11,8 @@ from encoder.model import AvgPool
 from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Sampling, Window
 from generator.connect import EMBEDDED, connect
-from generator.context import policy_named
 from generator.history import History, video_spec
+from generator.methods import policy_named
 from generator.noise import BlockNoise
 from generator.rollout import RolloutConfig, rollout
 from generator.toy.config import ModelConfig

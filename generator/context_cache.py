@@ -1,0 +1,24 @@
+"""What a rollout needs of the keys and values that its blocks attend, whatever the method keeps."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from generator.attention import Attended, TextKV
+from generator.context import Context
+
+
+class ContextCache(Protocol):
+    """Keys and values of one rollout: of frames (`FrameSlots`), or of frames and tokens (`TokenSlots`)."""
+
+    host_bytes_moved: int
+    """Keys and values brought back from the host tier so far."""
+
+    def load(self, context: Context) -> None:
+        """Begin a block: make room for it and bring together what it attends. Raises MissingKVError."""
+
+    def attended(self, text: TextKV) -> Attended:
+        """For the passes that denoise the loaded block."""
+
+    def recached(self, text: TextKV) -> Attended:
+        """For its clean pass, which leaves the block's keys and values in the cache."""

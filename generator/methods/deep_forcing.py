@@ -1,0 +1,143 @@
+"""Deep Forcing: a deep sink that follows the video in time, and tokens that stand for compressed frames.
+
+Released code by default; `paper` differs where the docstrings say so. Positions are frame numbers, so a
+video is as long as the model's table of positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from generator.configs import Window
+from generator.context import (
+    NO_SCENES,
+    Compression,
+    Context,
+    Placed,
+    Policy,
+    Scenes,
+    check_positions,
+    first_kept,
+)
+from generator.errors import ConfigError
+from generator.rope import MAX_POSITION
+from memory_service.types import Handle, Span
+
+WINDOW_FRAMES = 21
+FIRST_SHIFT_FROM = 21
+"""The code's first shift of the sink is this less the budget, whatever the window."""
+
+
+@dataclass(frozen=True)
+class DeepSink(Policy):
+    """A sink of S frames (14 of a window of 21) that is moved to just before the local frames.
+
+    Code: once the window is full the sink starts at t - W, which leaves a gap of one block before the local
+    frames. Paper: no gap.
+    """
+
+    name: str
+    paper: bool = False
+    sink_frames: int = 14
+
+    def window(self, given: Window) -> Window:
+        return replace(given, window_frames=WINDOW_FRAMES, sink_frames=self.sink_frames, top_k=0)
+
+    def check(self, window: Window, num_frames: int) -> None:
+        del window
+        check_positions(self.name, num_frames, MAX_POSITION)
+
+    def context(
+        self, window: Window, span: Span, scenes: Scenes = NO_SCENES, retrieved: Sequence[Handle] = ()
+    ) -> Context:
+        del scenes  # a change of prompt leaves the window as it is
+        self.check_budget(0, retrieved)
+        kept_from = first_kept(window, span)
+        is_full = span.stop > window.window_frames
+        newest = span.stop if self.paper else span.start
+        shift = max(0, newest - window.window_frames) if is_full else 0
+        return _context(window, span, shift, range(kept_from, span.start), kept_from)
+
+
+@dataclass(frozen=True)
+class DeepForcing(DeepSink):
+    """Deep sink with participative compression.
+
+    When cached and new frames exceed the window, the first pass cuts them to `budget_frames`: the sink, the
+    `recent_frames` newest, and between them the tokens that the newest queries attend most. The next block
+    is appended, the one after compresses again.
+
+    Code: chosen tokens keep their positions, a token is chosen `reuse_limit` times at most, and the sink
+    moves at compressions only. Paper (equations 10 and 11): chosen tokens take the positions between sink
+    and recent frames, without a gap and without a limit.
+    """
+
+    sink_frames: int = 10
+    budget_frames: int = 16
+    recent_frames: int = 4
+    reuse_limit: int = 7
+
+    def check(self, window: Window, num_frames: int) -> None:
+        super().check(window, num_frames)
+        middle = self.budget_frames - window.sink_frames - self.recent_frames
+        if middle < 0 or self.budget_frames + window.block_frames > window.window_frames:
+            raise ConfigError(
+                f"{self.name} keeps {self.budget_frames} frames after a compression: they must hold "
+                f"{window.sink_frames} sink and {self.recent_frames} recent frames, and leave room for a "
+                f"block in {window.window_frames}"
+            )
+        if self.recent_frames < window.block_frames:
+            raise ConfigError(f"recent_frames must hold a block, got {self.recent_frames}")
+
+    def context(
+        self, window: Window, span: Span, scenes: Scenes = NO_SCENES, retrieved: Sequence[Handle] = ()
+    ) -> Context:
+        del scenes  # a change of prompt leaves the window as it is
+        self.check_budget(0, retrieved)
+        middle = self.budget_frames - window.sink_frames - self.recent_frames
+        compression = Compression(
+            frames=middle,
+            recent_frames=self.recent_frames,
+            reuse_limit=None if self.paper else self.reuse_limit,
+        )
+        events = self._compressions(window, span)
+        if not events:
+            kept_from = window.sink_frames
+            context = _context(window, span, 0, range(kept_from, span.start), kept_from)
+            return replace(context, compression=compression)
+        whole_from = events[-1].stop - self.recent_frames
+        kept_from = whole_from
+        if events[-1] == span:
+            kept_from = window.sink_frames if len(events) == 1 else events[-2].stop - self.recent_frames
+            compression = replace(compression, candidates=Span(kept_from, whole_from))
+        shift = FIRST_SHIFT_FROM - self.budget_frames + events[-1].start - events[0].start
+        if self.paper:
+            shift = whole_from - middle - window.sink_frames
+            compression = replace(compression, positions=tuple(range(whole_from - middle, whole_from)))
+        context = _context(window, span, shift, range(whole_from, span.start), kept_from)
+        return replace(context, compression=compression)
+
+    def _compressions(self, window: Window, span: Span) -> list[Span]:
+        """Blocks that compress, up to and including `span`."""
+        events, frames = [], 0
+        for start in range(0, span.stop, window.block_frames):
+            frames += window.block_frames
+            if frames > window.window_frames:
+                events.append(Span(start, start + window.block_frames))
+                frames = self.budget_frames
+        return events
+
+
+def _context(window: Window, span: Span, shift: int, local: range, kept_from: int) -> Context:
+    """Local frames at their numbers, the sink `shift` later than its own."""
+    own = tuple(range(span.start, span.stop))
+    sink = range(min(window.sink_frames, span.start))
+    return Context(
+        span=span,
+        sink=tuple(Placed(frame, frame + shift) for frame in sink),
+        local=tuple(Placed(frame, frame) for frame in local),
+        query_positions=own,
+        key_positions=own,
+        keep_from=kept_from,
+    )

@@ -6,7 +6,6 @@ Every part is a process of its own and meets the others as users do: by command 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 import time
@@ -17,11 +16,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from generator.options import METHODS
 from generator.process import Process, ProcessError, wait_for_all
 from generator.progress import Meter, meter_for, replay
 from generator.record import SIDE_BY_SIDE, SUFFIXES, VIDEO, rollout_name
 from generator.report import summary
+from generator.service import start_service
 
 POOL = "demo"
 PROMPTS: Mapping[str, str] = {
@@ -29,9 +28,6 @@ PROMPTS: Mapping[str, str] = {
     "forest": "an autumn forest at noon by the sea with a balloon; pan left 15s, pan right 15s, pan left 30s",
 }
 MANIFEST = ".made-by-demo.json"
-READY_S = 60.0
-"""How long the service may take to start on a busy machine."""
-
 THREADS_PER_GENERATOR = 1
 """Two generators then use two cores, and neither slows the other."""
 
@@ -48,7 +44,7 @@ class DemoConfig:
     prompts: Mapping[str, str] = field(default_factory=lambda: PROMPTS)
     """Video -> prompt; each has a generator process of its own."""
 
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[str, ...] = ("longlive_rag", "relative", "native")
     weights: Path | None = None
     """A folder in place of the bundled toy."""
 
@@ -83,7 +79,7 @@ def run_demo(config: DemoConfig, console: Console) -> int:
     try:
         clean(config)
         with ExitStack() as stack:
-            service, address = start_service(config, stack)
+            service, address = start_service(config.data, stack)
             console.print(f"memory service on {address}, data in {config.data}", highlight=False)
             try:
                 with meter_for(console) as meter:
@@ -120,23 +116,6 @@ def clean(config: DemoConfig) -> None:
     if foreign:
         raise FileExistsError(f"{config.out} has files that no demo made: {', '.join(foreign)}")
     manifest.write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
-
-
-def start_service(config: DemoConfig, stack: ExitStack) -> tuple[Process, str]:
-    """Start a memory service that ends with the stack; returns it and its address once it serves."""
-    lines: list[str] = []
-    command = [sys.executable, "-m", "memory_service", "serve"]
-    command += ["--data", str(config.data), "--address", "127.0.0.1:0"]
-    service = stack.enter_context(Process("the memory service", command, lines.append))
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline:
-        for line in lines:
-            if found := re.match(r"serving address=(\S+)", line):
-                return service, found[1]
-        if service.poll() is not None:
-            raise ProcessError(service.last_words("the memory service ended before it served"))
-        time.sleep(0.05)
-    raise ProcessError(service.last_words(f"the memory service did not serve within {READY_S:.0f} s"))
 
 
 def generate(config: DemoConfig, address: str, meter: Meter) -> None:

@@ -1,4 +1,4 @@
-"""Child processes: their lines are read, their last words kept, and none outlives its parent's command."""
+"""Child processes: lines go both ways, last words are kept, and none outlives its parent's command."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import IO, Self
 
 LAST_LINES = 20
@@ -23,17 +24,21 @@ class Process:
     """One child process. Leaving the context ends it, whatever state it is in.
 
     `on_line` gets each line of its standard output, in a thread of its own; a line that makes it raise
-    ValueError counts as one of the last words instead, as every line of standard error does.
+    ValueError counts as one of the last words instead, as every line of standard error does. `listens`:
+    whether it reads what `tell` sends; its standard input then ends with its parent, however that ends.
     """
 
-    def __init__(self, name: str, command: Sequence[str], on_line: Callable[[str], None]) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], on_line: Callable[[str], None], *, listens: bool = False
+    ) -> None:
         self.name = name
         self._on_line = on_line
         self._last: deque[str] = deque(maxlen=LAST_LINES)
+        self._asked = False
         # A session of its own: Ctrl-C reaches the parent alone, which then ends its children in order.
         self._popen = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if listens else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -59,9 +64,16 @@ class Process:
         if code is None:
             return False
         if code != 0:
-            raise ProcessError(self.last_words(f"{self.name} ended with {_reason(code)}"))
+            raise ProcessError(self.last_words(f"{self.name} ended with {ending(code)}"))
         self._join()
         return True
+
+    def tell(self, line: str) -> None:
+        """Send one line; whether it was read, only its answer can tell."""
+        assert self._popen.stdin is not None, "it does not listen"
+        with suppress(BrokenPipeError):
+            self._popen.stdin.write(line + "\n")
+            self._popen.stdin.flush()
 
     def last_words(self, what: str) -> str:
         """`what`, with the last lines that the process wrote."""
@@ -69,16 +81,26 @@ class Process:
             self._join()
         return "\n".join([what + (":" if self._last else ""), *(f"    {line}" for line in self._last)])
 
+    def ask_to_end(self) -> None:
+        """Ask it to end, once, without waiting: several that are asked first end at once."""
+        # A second signal would interrupt what the first one made it close.
+        if self._popen.poll() is None and not self._asked:
+            self._popen.terminate()
+        self._asked = True
+
     def stop(self) -> int:
         """Ask it to end, and end it if it does not; its exit code."""
+        self.ask_to_end()
         if self._popen.poll() is None:
-            self._popen.terminate()
             try:
                 self._popen.wait(GRACE_S)
             except subprocess.TimeoutExpired:
                 self._popen.kill()
                 self._popen.wait()
         self._join()
+        if self._popen.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._popen.stdin.close()
         return self._popen.returncode
 
     def __enter__(self) -> Self:
@@ -112,5 +134,6 @@ def wait_for_all(processes: Sequence[Process]) -> None:
             time.sleep(POLL_S)
 
 
-def _reason(code: int) -> str:
+def ending(code: int) -> str:
+    """An exit code of a process in words."""
     return f"exit code {code}" if code > 0 else f"signal {-code}"

@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from PIL import Image
+from processes import processes_about
 from rich.console import Console
 from safetensors.torch import load_file
+from tiny_weights import write_tiny_weights
 
-from encoder import checkpoint
-from encoder.model import LatentAE, LatentAEConfig
-from generator.backbones import TOY_WEIGHTS
 from generator.demo import DemoConfig, run_demo
 from generator.record import RolloutRecord
 from generator.video import read_frames
@@ -29,25 +27,7 @@ CONFIG = DemoConfig(num_frames=FRAMES)
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(0)
-    model = WanTransformer3DModel(
-        patch_size=(1, 4, 1),
-        num_attention_heads=2,
-        attention_head_dim=24,
-        in_channels=16,
-        out_channels=16,
-        text_dim=64,
-        freq_dim=32,
-        ffn_dim=64,
-        num_layers=2,
-        rope_max_seq_len=1024,
-    )
-    model.save_pretrained(folder / "transformer")
-    encoder = LatentAE(LatentAEConfig(height=8, width=8, embedding_dim=16, hidden_dims=(8, 16)))
-    checkpoint.save(encoder, folder / "encoder.safetensors")
-    (folder / "codec.safetensors").write_bytes((TOY_WEIGHTS / "codec.safetensors").read_bytes())
-    return folder
+    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
 
 
 def command(out: Path, weights: Path, *words: str) -> list[str]:
@@ -143,7 +123,7 @@ def test_an_interrupt_leaves_no_process_behind(tmp_path, weights):
         running.send_signal(signal.SIGINT)
         running.communicate(timeout=60)
     assert running.returncode == 130
-    assert processes_about(tmp_path) == []
+    assert not processes_about(tmp_path)
 
 
 def test_a_failing_generator_fails_the_demo_with_its_reason(tmp_path, monkeypatch, capsys):
@@ -158,7 +138,7 @@ def test_a_failing_generator_fails_the_demo_with_its_reason(tmp_path, monkeypatc
     said = capsys.readouterr().err
     assert "the generator of village ended with exit code 1" in said
     assert "out of paint" in said
-    assert processes_about(tmp_path) == []
+    assert not processes_about(tmp_path)
 
 
 def test_files_of_another_origin_are_not_overwritten(tmp_path, weights):
@@ -167,16 +147,3 @@ def test_files_of_another_origin_are_not_overwritten(tmp_path, weights):
     assert done.returncode == 1
     assert "village.mp4" in done.stderr
     assert (tmp_path / "village.mp4").read_text() == "mine"
-
-
-def processes_about(folder: Path) -> list[str]:
-    """Command lines of running processes that name a folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if str(folder) in words:
-            found.append(words)
-    return found

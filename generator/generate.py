@@ -5,6 +5,7 @@ Pixels are written as they are decoded and not kept: a minute of them at 480p is
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -133,7 +134,9 @@ def generate_one(
                 pixels.append(frames)
             meter.advance(name, len(block.span))
     latents = torch.cat([block.latents for block in blocks]).contiguous()
-    latents_file.write_bytes(save({"latents": latents}, metadata=dict(spec.metadata)))
+    # One entry: safetensors writes several in an order that changes from process to process.
+    about = {"video": json.dumps(spec.metadata, sort_keys=True)}
+    latents_file.write_bytes(save({"latents": latents}, metadata=about))
     record = RolloutRecord(
         pool=request.pool,
         video=name,

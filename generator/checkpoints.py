@@ -9,7 +9,8 @@ import json
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,16 +85,50 @@ def load_transformer(
     CheckpointError.
     """
     path = Path(path)
-    if not path.exists():
-        raise MissingFileError(path, "a diffusers folder or a checkpoint of the transformer")
-    try:
+    with _named_in_errors(path):
         if path.is_dir():
             folder = path / "transformer" if (path / "transformer").is_dir() else path
             return build_transformer(*_read_folder(folder), dtype)
-        return build_transformer(config, unwrap(_read_file(path), container), dtype, original=True)
+        return build_transformer(config, load_weights(path, container), dtype, original=True)
+
+
+def load_weights(path: Path | str, container: str | None = None) -> Mapping[str, Tensor]:
+    """The weights of a file, under original names without prefixes. Raises as `load_transformer` does."""
+    content = read_checkpoint(Path(path), "a diffusers folder or a checkpoint of the transformer")
+    return unwrap(content, container)
+
+
+def read_checkpoint(path: Path, expected: str) -> Mapping[str, Any]:
+    """What is in a file (.pt, .pth, .safetensors). Raises MissingFileError, CheckpointError."""
+    if not path.is_file():
+        raise MissingFileError(path, expected)
+    with _named_in_errors(path):
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        # The format before zip cannot be mapped into memory.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+
+
+def folder_config(folder: Path) -> Mapping[str, Any]:
+    """The transformer's configuration in a diffusers folder; Wan 2.1 T2V 1.3B's where it has none.
+
+    Raises CheckpointError.
+    """
+    file = folder / "transformer" / "config.json"
+    if not file.is_file():
+        return WAN_1_3B
+    with _named_in_errors(file):
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+
+
+@contextmanager
+def _named_in_errors(path: Path) -> Iterator[None]:
+    """Files that are no checkpoints make their readers raise anything: here it becomes a CheckpointError."""
+    try:
+        yield
     except GeneratorError:
         raise
-    except Exception as error:  # files that are no checkpoints make their readers raise anything
+    except Exception as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise CheckpointError(f"{path}: cannot be read: {type(error).__name__}: {reason}") from error
 
@@ -111,13 +146,6 @@ def _read_folder(folder: Path) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]
             raise MissingFileError(file, "weights of a diffusers transformer")
         weights |= load_file(file)
     return json.loads((folder / "config.json").read_text()), weights
-
-
-def _read_file(path: Path) -> Mapping[str, Any]:
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    # The format before zip cannot be mapped into memory.
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
 
 def build_transformer(

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TypeAlias
 
+from generator import user_files
+
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What `add_subparsers` returns; argparse has no public name for it."""
 
@@ -26,7 +28,7 @@ METHODS = (
 )
 """Names of `generator.methods`, which would load torch; the first is the default."""
 
-BACKBONES = ("toy", "wan_1_3b")
+BACKBONES = ("toy", "self_forcing", "causal_forcing", "longlive", "wan")
 AVG_POOL = "avg-pool"
 
 EXIT_CODES = """exit codes:
@@ -114,17 +116,44 @@ def window_changes(options: argparse.Namespace) -> dict[str, int]:
 
 def add_model(command: argparse.ArgumentParser) -> None:
     model = command.add_argument_group("model")
-    model.add_argument("--backbone", choices=BACKBONES, default=BACKBONES[0], help="default: %(default)s")
-    model.add_argument("--weights", type=Path, metavar="DIR", help="weights; the toy's are bundled")
-    model.add_argument("--checkpoint", type=Path, metavar="FILE", help="few-step weights of Wan")
     model.add_argument(
-        "--container", metavar="KEY", help="key of the weights in the checkpoint, if it has several"
+        "--backbone",
+        choices=BACKBONES,
+        default=BACKBONES[0],
+        help=f"`reverie-generate backbones` says which are there; default: {BACKBONES[0]}",
+    )
+    model.add_argument(
+        "--weights",
+        type=Path,
+        metavar="DIR",
+        help="toy: a folder in place of the bundled one; wan: a folder in diffusers' layout; others: the "
+        f"root of all published weights ({user_files.WEIGHTS})",
+    )
+    model.add_argument("--checkpoint", type=Path, metavar="FILE", help="wan: few-step weights")
+    model.add_argument(
+        "--container", metavar="KEY", help="wan: key of the weights in the checkpoint, if it has several"
+    )
+    model.add_argument(
+        "--unmerged", action="store_true", help="longlive: adapters stay beside the weights, slower"
     )
     model.add_argument(
         "--encoder",
         type=Path,
         metavar="FILE",
-        help=f'retrieval encoder, or "{AVG_POOL}"; the toy\'s is bundled',
+        help=f'retrieval encoder, or "{AVG_POOL}"; the toy\'s is bundled, those of the published backbones '
+        "lie below their root",
+    )
+    model.add_argument("--height", type=int, metavar="PX", help="Wan: pixel rows (480)")
+    model.add_argument("--width", type=int, metavar="PX", help="Wan: pixel columns (832)")
+    model.add_argument(
+        "--vae-chunk",
+        type=int,
+        metavar="N",
+        help="Wan: decode N latent frames at a time, with seams, as the reference does with 60; "
+        "default: all in one stream",
+    )
+    model.add_argument(
+        "--text-cache", metavar="DIR", help=f"Wan: text embeddings that are kept ({user_files.TEXT})"
     )
     model.add_argument(
         "--device", default="cuda", help="for Wan; the toy runs on the CPU; default: %(default)s"

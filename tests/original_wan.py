@@ -1,4 +1,4 @@
-"""Random weights of a tiny model under the names of the original Wan."""
+"""Random weights of a tiny model, and adapters of it, under the names of the original Wan."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from tiny_rollouts import TINY
 from torch import Tensor
 
 from generator.checkpoints import diffusers_name
+from generator.lora import ADAPTED, PREFIX
+
+RANK = 3
 
 
 def original_names(layers: int) -> list[str]:
@@ -31,3 +34,15 @@ def original_weights() -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     names = original_names(TINY["num_layers"])
     return {name: torch.randn(shapes[diffusers_name(name)], generator=generator) for name in names}
+
+
+def original_adapters() -> dict[str, Tensor]:
+    """Adapters of rank RANK under peft's names."""
+    generator = torch.Generator().manual_seed(1)
+    made = {}
+    for name, weight in original_weights().items():
+        if ADAPTED.fullmatch(name):
+            module = PREFIX + name.removesuffix(".weight")
+            made[f"{module}.lora_A.weight"] = torch.randn(RANK, weight.shape[1], generator=generator)
+            made[f"{module}.lora_B.weight"] = 0.1 * torch.randn(weight.shape[0], RANK, generator=generator)
+    return made

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from generator.connect import EMBEDDED, connect
-from generator.options import AVG_POOL, add_memory, add_model, add_subject, add_window
+from generator.options import add_memory, add_model, add_subject, add_window, window_changes
 from generator.progress import BarMeter, JsonMeter, LineMeter, Meter, meter_for
 
 if TYPE_CHECKING:
@@ -57,12 +57,6 @@ def run_rollouts(options: argparse.Namespace) -> None:
     from generator.generate import Request, drop, generate, write_side_by_side
 
     backbone, encoder = load(options)
-    given = {
-        "window_frames": options.window,
-        "sink_frames": options.sink,
-        "top_k": options.top_k,
-        "guard_frames": options.guard,
-    }
     request = Request(
         prompt=options.prompt,
         seed=options.seed,
@@ -72,7 +66,7 @@ def run_rollouts(options: argparse.Namespace) -> None:
         video=options.video or slug(options.prompt),
         out=options.out,
         block_frames=backbone.window.block_frames,
-        window_changes={name: value for name, value in given.items() if value is not None},
+        window_changes=window_changes(options),
     )
     memory = connect(options.memory or f"{EMBEDDED}{options.out / 'memory'}", options.environment)
     try:
@@ -91,26 +85,9 @@ def run_rollouts(options: argparse.Namespace) -> None:
 
 def load(options: argparse.Namespace) -> tuple[Backbone, Encoder]:
     """The backbone and the encoder that the options name. Raises what their loaders raise."""
-    from encoder import checkpoint
-    from encoder.model import AvgPool
-    from generator import backbones
-    from generator.errors import ConfigError
+    from generator.model_options import load
 
-    if options.backbone == "toy":
-        backbone = backbones.toy(options.weights) if options.weights else backbones.toy()
-        encoder_file = options.encoder or (options.weights or backbones.TOY_WEIGHTS) / "encoder.safetensors"
-    else:
-        if options.weights is None:
-            raise ConfigError("--backbone wan_1_3b needs --weights, a folder in diffusers' layout")
-        if options.encoder is None:
-            raise ConfigError(f"--backbone wan_1_3b needs --encoder, a checkpoint or {AVG_POOL}")
-        backbone = backbones.wan_1_3b(
-            options.weights, options.checkpoint, container=options.container, device=options.device
-        )
-        encoder_file = options.encoder
-    if str(encoder_file) == AVG_POOL:
-        return backbone, AvgPool(backbone.geometry.channels)
-    return backbone, checkpoint.load(encoder_file).to(backbone.model.device)
+    return load(options)
 
 
 def slug(prompt: str) -> str:

@@ -35,6 +35,7 @@ WEIGHTS_CASE = "original_wan_state_dict"
 
 CHECKERS = {
     "test_autoencoder": ("ae_losses",),
+    "test_lora": ("lora",),
     "test_rollouts": (
         "native_rollout",
         "rag_rollout_avgpool",
@@ -46,13 +47,7 @@ CHECKERS = {
     "test_transformer": ("transformer_forward",),
     "test_weights": (WEIGHTS_CASE,),
 }
-"""Test module -> cases that it checks."""
-
-NOT_YET = {
-    "lora": "low-rank adapters",
-}
-"""Known cases that nothing reproduces -> what is missing for them; they are skipped. A case that stands
-neither here nor in CHECKERS fails the run."""
+"""Test module -> cases that it checks. A case that stands nowhere fails the run."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -129,11 +124,6 @@ def golden(pytestconfig: pytest.Config) -> GoldenSet:
 @pytest.fixture
 def checkers() -> dict[str, tuple[str, ...]]:
     return CHECKERS
-
-
-@pytest.fixture
-def not_yet() -> dict[str, str]:
-    return NOT_YET
 
 
 @pytest.fixture

@@ -1,62 +1,41 @@
-"""The Wan paths on tiny random models in diffusers' folder layout."""
+"""Backbones that are named by their folder, on tiny random models."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKLWan
+from diffusers import WanTransformer3DModel
 from original_wan import original_weights
 from safetensors.torch import save_file
 from tiny_rollouts import TINY
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+from tiny_wan import save_base
 
-from generator.backbones import toy, wan_1_3b
+from generator.backbones import Backbone, Setup, toy, wan
 from generator.checkpoints import diffusers_name
-from generator.configs import Geometry
-from generator.context import policy_named
-from generator.errors import MissingFileError
+from generator.errors import CheckpointError, ConfigError, MissingFileError
+from generator.methods import policy_named
 from generator.toy.codec import ToyCodec
 from generator.toy.config import ModelConfig
 from generator.toy.model import build
-from generator.umt5 import UMT5, clean_prompt
-from generator.vae import WanVAE
-
-WORDS = {"<pad>": 0, "</s>": 1, "<unk>": 2, "a": 3, "village": 4}
-"""The tokenizer knows these words, and puts </s> after a prompt as UMT5's does."""
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    words = Tokenizer(WordLevel(WORDS, unk_token="<unk>"))
-    words.pre_tokenizer = Whitespace()
-    words.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="</s>")
-
-
-def text_model() -> UMT5EncoderModel:
-    torch.manual_seed(0)
-    config = UMT5Config(vocab_size=8, d_model=8, d_kv=4, d_ff=16, num_layers=2, num_heads=2)
-    return UMT5EncoderModel(config).eval()
-
-
-def vae() -> AutoencoderKLWan:
-    torch.manual_seed(0)
-    return AutoencoderKLWan(base_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1).eval()
+@pytest.fixture
+def setup(tmp_path: Path) -> Setup:
+    return Setup(device="cpu", dtype=torch.float32, height=32, width=48, text_cache=tmp_path / "cache")
 
 
 @pytest.fixture
 def folder(tmp_path: Path, tiny) -> Path:
-    tokenizer().save_pretrained(tmp_path / "tokenizer")
-    text_model().save_pretrained(tmp_path / "text_encoder")
-    vae().save_pretrained(tmp_path / "vae")
-    tiny.model().transformer.save_pretrained(tmp_path / "transformer")
-    return tmp_path
+    folder = save_base(tmp_path / "wan")
+    tiny.model().transformer.save_pretrained(folder / "transformer")
+    return folder
+
+
+def loaded(backbone: Backbone) -> dict[str, torch.Tensor]:
+    return backbone.model.transformer.state_dict()
 
 
 def test_the_toy_from_a_folder(tmp_path: Path) -> None:
@@ -73,67 +52,66 @@ def test_the_toy_from_a_folder(tmp_path: Path) -> None:
     assert backbone.model.dtype == torch.float32
 
 
-def test_a_whole_backbone_from_a_folder(folder: Path) -> None:
-    backbone = wan_1_3b(folder, device="cpu", dtype=torch.float32, geometry=Geometry(height=4, width=4))
+def test_a_whole_backbone_from_a_folder(folder: Path, setup: Setup, tiny) -> None:
+    backbone = wan(folder, setup=setup)
+    saved = tiny.model().transformer.state_dict()
+    assert all(torch.equal(loaded(backbone)[name], saved[name]) for name in saved)
+    assert backbone.geometry.latent_shape == (16, 4, 6)
     track = backbone.text.track("a village", 5)
     assert track.embeds.shape == (1, 512, 8)
     assert track.rows == (0,) * 5
-    pixels = backbone.decoder.stream()(torch.randn(3, 16, 4, 4))
-    assert pixels.shape == (9, 32, 32, 3)
+    pixels = backbone.decoder.stream()(torch.randn(3, *backbone.geometry.latent_shape))
+    assert pixels.shape == (9, 32, 48, 3)
     config = backbone.config(policy_named("longlive_rag"))
-    assert config.window.window_frames == 12
+    assert (config.window.window_frames, config.window.sink_frames) == (12, 1)
     assert config.sampling.steps == (1000, 750, 500, 250)
 
 
-def test_a_checkpoint_takes_the_place_of_the_folders_transformer(folder: Path, tmp_path: Path) -> None:
+def test_pictures_are_480_by_832_unless_told_otherwise(folder: Path, tmp_path: Path) -> None:
+    backbone = wan(folder, setup=Setup(device="cpu", dtype=torch.float32, text_cache=tmp_path))
+    assert backbone.geometry.latent_shape == (16, 60, 104)
+    assert backbone.geometry.tokens_per_frame == 1560
+
+
+@pytest.mark.parametrize(("side", "pixels"), [("height", 100), ("width", 0), ("width", 24)])
+def test_sizes_that_cannot_be_are_refused(folder: Path, side: str, pixels: int) -> None:
+    with pytest.raises(ConfigError):
+        wan(folder, setup=Setup(device="cpu", dtype=torch.float32, **{side: pixels}))
+
+
+def test_a_checkpoint_takes_the_place_of_the_folders_transformer(
+    folder: Path, tmp_path: Path, setup: Setup
+) -> None:
     save_file(original_weights(), tmp_path / "few_step.safetensors")
-    backbone = wan_1_3b(
-        folder, tmp_path / "few_step.safetensors", device="cpu", dtype=torch.float32, config=TINY
-    )
-    loaded = backbone.model.transformer.state_dict()
+    for file in (folder / "transformer").glob("*.safetensors"):
+        file.unlink()
+    backbone = wan(folder, tmp_path / "few_step.safetensors", setup=setup)
     for name, tensor in original_weights().items():
-        assert torch.equal(loaded[diffusers_name(name)], tensor)
+        assert torch.equal(loaded(backbone)[diffusers_name(name)], tensor)
+
+
+def test_a_checkpoint_without_a_configuration_is_taken_for_1_3b(
+    folder: Path, tmp_path: Path, setup: Setup
+) -> None:
+    save_file(original_weights(), tmp_path / "few_step.safetensors")
+    (folder / "transformer" / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"blocks\.29|1536"):
+        wan(folder, tmp_path / "few_step.safetensors", setup=setup)
+
+
+def test_models_that_need_an_image_are_refused(folder: Path, setup: Setup) -> None:
+    WanTransformer3DModel(**TINY | {"in_channels": 36}).save_pretrained(folder / "transformer")
+    with pytest.raises(ConfigError, match="needs an image"):
+        wan(folder, setup=setup)
 
 
 @pytest.mark.parametrize("part", ["tokenizer", "text_encoder", "vae", "transformer"])
-def test_a_missing_part_is_named(folder: Path, part: str) -> None:
+def test_a_missing_part_is_named(folder: Path, part: str, setup: Setup) -> None:
     (folder / part).rename(folder / "elsewhere")
     with pytest.raises(MissingFileError, match=part if part != "transformer" else "config.json"):
-        wan_1_3b(folder, device="cpu", dtype=torch.float32)
+        wan(folder, setup=setup)
 
 
-def test_rows_past_the_prompt_are_zero_and_stay() -> None:
-    text = UMT5(tokenizer(), text_model(), text_len=6)
-    embeds = text.encode("a village")
-    assert embeds.shape == (6, 8)
-    assert (embeds[3:] == 0).all()
-    assert (embeds[:3] != 0).any(dim=-1).all()
-    assert text.encode("a " * 20).shape == (6, 8)
-
-
-def test_prompts_are_cleaned() -> None:
-    assert clean_prompt("  a\n village &amp;amp; \t sea ") == "a village & sea"
-    assert clean_prompt("schÃ¶n") == "schön"
-
-
-@pytest.mark.parametrize("split", [[3, 3, 3], [1, 8], [9]])
-def test_streamed_decoding_equals_decoding_at_once(split: list[int]) -> None:
-    model, latents = vae(), torch.randn(9, 16, 4, 4)
-    mean, std = torch.tensor(model.config.latents_mean), torch.tensor(model.config.latents_std)
-    assert float(mean[0]) == pytest.approx(-0.7571)
-    assert float(std[15]) == pytest.approx(1.9160)
-    raw = latents.transpose(0, 1)[None] * std.view(1, -1, 1, 1, 1) + mean.view(1, -1, 1, 1, 1)
-    with torch.inference_mode():
-        whole = model.decode(raw).sample[0]
-    expected = ((whole.clamp(-1, 1) * 0.5 + 0.5) * 255).byte().permute(1, 2, 3, 0).numpy()
-    decode = WanVAE(model).stream()
-    pixels = np.concatenate([decode(part) for part in latents.split(split)])
-    assert pixels.shape == (4 * 9 - 3, 32, 32, 3)
-    assert np.abs(pixels.astype(int) - expected).max() <= 1
-
-
-def test_tiny_weights_are_what_was_saved(folder: Path, tiny) -> None:
-    backbone = wan_1_3b(folder, device="cpu", dtype=torch.float32)
-    saved = tiny.model().transformer.state_dict()
-    loaded = backbone.model.transformer.state_dict()
-    assert all(torch.equal(loaded[name], saved[name]) for name in saved)
+def test_a_missing_folder_is_named(tmp_path: Path, setup: Setup) -> None:
+    with pytest.raises(MissingFileError, match=re.escape(str(tmp_path / "nowhere"))):
+        wan(tmp_path / "nowhere", setup=setup)

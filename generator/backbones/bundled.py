@@ -1,0 +1,68 @@
+"""The toy: the one backbone whose weights come with the code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from generator.backbones.backbone import Backbone
+from generator.causal_wan import CausalWan
+from generator.checkpoints import load_transformer
+from generator.configs import Geometry, Sampling, Window
+from generator.errors import MissingFileError
+from generator.text import PromptTrack
+from generator.toy import prompts as toy_prompts
+from generator.toy.codec import ToyCodec
+from generator.toy.config import WEIGHTS as TOY_WEIGHTS
+from generator.toy.sampler import SIGMAS as TOY_SIGMAS
+from generator.vae import DecodeNext
+
+TOY_SIDE = 8
+"""Rows and columns of the toy's latents."""
+
+
+def toy(folder: Path | str = TOY_WEIGHTS) -> Backbone:
+    """The bundled model: Wan's architecture, trained on a small drawn world; runs on one CPU core.
+
+    Raises MissingFileError, CheckpointError.
+    """
+    folder = Path(folder)
+    codec_file = folder / "codec.safetensors"
+    if not codec_file.is_file():
+        raise MissingFileError(codec_file, "the toy's latent codec")
+    transformer = load_transformer(folder / "transformer", dtype=torch.float32)
+    config = transformer.config
+    return Backbone(
+        name="toy",
+        model=CausalWan(transformer),
+        text=ToyText(),
+        decoder=ToyDecoder(ToyCodec.load(codec_file)),
+        geometry=Geometry(
+            channels=config.in_channels, height=TOY_SIDE, width=TOY_SIDE, patch=tuple(config.patch_size)
+        ),
+        window=Window(block_frames=toy_prompts.BLOCK_FRAMES),
+        sampling=Sampling(steps=tuple(1000 * sigma for sigma in TOY_SIGMAS), shift=1.0, warped=False),
+    )
+
+
+class ToyText:
+    """The toy's language as a text encoder."""
+
+    def track(self, prompt: str, num_blocks: int) -> PromptTrack:
+        return toy_prompts.encode(prompt, num_blocks)
+
+    def follow(self, prompt: str, before: str, num_blocks: int) -> str:
+        return toy_prompts.follow(prompt, before, num_blocks)
+
+
+class ToyDecoder:
+    """The toy's codec as a latent decoder: frames are decoded one by one, none depends on another."""
+
+    def __init__(self, codec: ToyCodec) -> None:
+        self._codec = codec
+        self.fps = float(codec.fps)
+        self.latent_fps = self.fps / codec.pixel_frames_per_latent
+
+    def stream(self) -> DecodeNext:
+        return self._codec.decode

@@ -1,0 +1,78 @@
+"""What the options of `add_model` name: the backbone and the retrieval encoder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from encoder import checkpoint
+from encoder.model import AvgPool, Encoder
+from generator import backbones, hub, user_files
+from generator.backbones import Backbone, Setup
+from generator.errors import ConfigError
+from generator.options import AVG_POOL
+
+WAN = (*backbones.PUBLISHED, "wan")
+ONLY_FOR = {
+    "checkpoint": ("wan",),
+    "container": ("wan",),
+    "unmerged": ("longlive",),
+    "height": WAN,
+    "width": WAN,
+    "vae_chunk": WAN,
+    "text_cache": WAN,
+}
+"""Option -> the backbones that have it."""
+
+NEEDED = {"weights": "a folder in diffusers' layout", "encoder": f"a checkpoint or {AVG_POOL}"}
+"""Options without which `wan` cannot be."""
+
+
+def load(options: argparse.Namespace) -> tuple[Backbone, Encoder]:
+    """The backbone and the encoder that the options name. Raises what their loaders raise."""
+    check(options)
+    encoder_file = options.encoder or default_encoder(options)
+    backbone = load_backbone(options)
+    if str(encoder_file) == AVG_POOL:
+        return backbone, AvgPool(backbone.geometry.channels)
+    return backbone, checkpoint.load(encoder_file).to(backbone.model.device)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raises ConfigError where the backbone does not have an option that is given, or needs one that is not."""
+    for field, names in ONLY_FOR.items():
+        if getattr(options, field) and options.backbone not in names:
+            option = f"--{field.replace('_', '-')}"
+            raise ConfigError(f"{option} is for {', '.join(names)}, got --backbone {options.backbone}")
+    for field, expected in NEEDED.items():
+        if options.backbone == "wan" and getattr(options, field) is None:
+            raise ConfigError(f"--backbone wan needs --{field}, {expected}")
+
+
+def load_backbone(options: argparse.Namespace) -> Backbone:
+    """Raises MissingFileError, CheckpointError, ConfigError."""
+    if options.backbone == "toy":
+        return backbones.toy(options.weights or backbones.TOY_WEIGHTS)
+    root, setup = options.weights or user_files.WEIGHTS, wan_setup(options)
+    if options.backbone == "wan":
+        return backbones.wan(root, options.checkpoint, container=options.container, setup=setup)
+    if options.unmerged:
+        return backbones.longlive(root, setup, merged=False)
+    return backbones.PUBLISHED[options.backbone](root, setup)
+
+
+def wan_setup(options: argparse.Namespace) -> Setup:
+    """How a Wan backbone is to run."""
+    given = {field: getattr(options, field) for field in ("height", "width", "vae_chunk", "text_cache")}
+    if given["text_cache"] is not None:
+        given["text_cache"] = Path(given["text_cache"])
+    return Setup(
+        device=options.device, **{field: value for field, value in given.items() if value is not None}
+    )
+
+
+def default_encoder(options: argparse.Namespace) -> Path:
+    """The retrieval encoder that lies with a backbone's weights. Raises MissingFileError."""
+    if options.backbone == "toy":
+        return (options.weights or backbones.TOY_WEIGHTS) / "encoder.safetensors"
+    return hub.locate(hub.ENCODER, (options.weights or user_files.WEIGHTS).expanduser())

@@ -69,7 +69,7 @@ class ContextAttention:
         value = attn.to_v(hidden_states).unflatten(2, (attn.heads, -1))
 
         query, keys, values = rotary_emb.exchange(self._layer, query, key, value)
-        return _attend(attn, query, _heads_first(keys), _heads_first(values))
+        return attend(attn, query, heads_first(keys), heads_first(values))
 
 
 class TextAttention:
@@ -89,7 +89,7 @@ class TextAttention:
     ) -> Tensor:
         assert self._rope.attended is not None
         query = attn.norm_q(attn.to_q(hidden_states)).unflatten(2, (attn.heads, -1))
-        return _attend(attn, query, *self._rope.attended.text[self._layer])
+        return attend(attn, query, *self._rope.attended.text[self._layer])
 
 
 def text_kv(attentions: Sequence[WanAttention], context: Tensor) -> TextKV:
@@ -102,11 +102,11 @@ def text_kv(attentions: Sequence[WanAttention], context: Tensor) -> TextKV:
     return tuple(pairs)
 
 
-def _attend(attn: WanAttention, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+def attend(attn: WanAttention, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """query [1, N, heads, D], keys and values [1, heads, tokens, D]; no mask, scale 1 / sqrt(D)."""
     out = F.scaled_dot_product_attention(query.transpose(1, 2), keys, values)
     return attn.to_out[0](out.transpose(1, 2).flatten(2))
 
 
-def _heads_first(tokens: Tensor) -> Tensor:
+def heads_first(tokens: Tensor) -> Tensor:
     return tokens.unsqueeze(0).transpose(1, 2)

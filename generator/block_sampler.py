@@ -16,8 +16,10 @@ from generator.kv_cache import HostTier, KVCache
 from generator.noise import BlockNoise
 from generator.sampling import denoise, flow_schedule, pass_timesteps, sigma_at
 from generator.slots import FrameSlots
+from generator.switching import Switching
 from generator.text import PromptTrack
 from generator.token_slots import TokenSlots
+from generator.window_recache import WindowRecache
 from memory_service.types import Handle
 
 
@@ -40,8 +42,9 @@ class BlockSampler:
         cache = KVCache(model.kv_shape(geometry), window.sink_frames, host, handle_of)
         self._model = model
         self.cache = cache
+        self._window = WindowRecache(cache, window.sink_frames)
         self.slots: ContextCache = (
-            FrameSlots(cache, geometry, window, model.rotation)
+            FrameSlots(cache, geometry, window, model.rotation, in_order=model.in_order)
             if compression is None
             else TokenSlots(cache, geometry, window, model.rotation, compression)
         )
@@ -54,6 +57,7 @@ class BlockSampler:
     def attend(self, index: int, context: Context) -> None:
         """Begin block `index`: make room for it, load what it attends. Raises MissingKVError."""
         self.slots.load(context)
+        self._context = context
         self._text = self._text_kv(self._rows[index])
 
     def denoise(self, noise: BlockNoise) -> Tensor:
@@ -66,6 +70,25 @@ class BlockSampler:
 
         return denoise(flow_of, noise.initial, noise.renoise, self._timesteps, self._sigmas)
 
+    def repeat(self, noise: BlockNoise, latents_FCHW: Tensor) -> Tensor:
+        """The block as it was made before, without the passes that made it.
+
+        Where it compresses, each layer chooses tokens in its first pass, which is therefore done again.
+        """
+        compression = self._context.compression
+        if compression is not None and compression.candidates is not None:
+            initial = noise.to(self._model.device, self._model.dtype).initial
+            self._model.flow(initial, self._timesteps[0], self.slots.attended(self._text))
+        return latents_FCHW.to(self._model.device)
+
     def recache(self, latents_FCHW: Tensor) -> None:
         """The clean pass: its only effect is the block's keys and values in the cache."""
         self._model.flow(latents_FCHW, self._clean, self.slots.recached(self._text))
+        self._window.note(self._context, latents_FCHW)
+
+    def recache_window(self, index: int, switching: Switching) -> None:
+        """Clean passes over the window's blocks under the prompt of block `index`, see `WindowRecache`."""
+        text = self._text_kv(self._rows[index])
+        for made, frames in self._window.blocks(switching):
+            self.slots.reload(made.context, frames)
+            self._model.flow(made.latents, self._clean, self.slots.recached(text))

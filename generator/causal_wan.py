@@ -19,6 +19,9 @@ class CausalWan:
     rotation: Rotation = FloatRotation()
     """How its keys and queries are rotated; context keys are rotated in the same way."""
 
+    in_order = False
+    """Whether attention must sum over the context in its order, the block last; else in any."""
+
     def __init__(self, transformer: WanTransformer3DModel) -> None:
         self.transformer = transformer.eval().requires_grad_(False)
         self._rope = ContextRope()

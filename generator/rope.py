@@ -29,10 +29,16 @@ def axis_dims(head_dim: int) -> tuple[int, int, int]:
 
 
 def phases(positions: Tensor, height: int, width: int, head_dim: int) -> tuple[Tensor, Tensor]:
-    """Return (cos, sin), each float32 [L * height * width, D / 2], for temporal positions [L].
+    """Return (cos, sin) of `angles`, each float32 [L * height * width, D / 2]."""
+    turns = angles(positions, height, width, head_dim)
+    return turns.cos().float(), turns.sin().float()
+
+
+def angles(positions: Tensor, height: int, width: int, head_dim: int) -> Tensor:
+    """Angles of all channel pairs, float64 [L * height * width, D / 2], for temporal positions [L].
 
     height and width count tokens (after patchify); rows and columns keep their true index.
-    Angles are computed in float64, as Wan's complex128 table is.
+    Float64, as Wan's complex128 table is. Raises ValueError.
     """
     if positions.ndim != 1 or positions.is_floating_point():
         raise ValueError(f"positions must be integers of shape [L], got {tuple(positions.shape)}")
@@ -47,14 +53,11 @@ def phases(positions: Tensor, height: int, width: int, head_dim: int) -> tuple[T
         torch.arange(height, device=device).view(1, -1, 1),
         torch.arange(width, device=device).view(1, 1, -1),
     )
-    angles = torch.cat(
-        [
-            (index[..., None].double() * _frequencies(dim, device)).expand(frames, height, width, dim // 2)
-            for index, dim in zip(indices, axis_dims(head_dim), strict=True)
-        ],
-        dim=-1,
-    ).reshape(frames * height * width, head_dim // 2)
-    return angles.cos().float(), angles.sin().float()
+    axes = [
+        (index[..., None].double() * _frequencies(dim, device)).expand(frames, height, width, dim // 2)
+        for index, dim in zip(indices, axis_dims(head_dim), strict=True)
+    ]
+    return torch.cat(axes, dim=-1).reshape(frames * height * width, head_dim // 2)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -69,7 +72,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _frequencies(dim: int, device: torch.device) -> Tensor:
-    return THETA ** (-torch.arange(0, dim, 2, dtype=torch.float64, device=device) / dim)
+    return 1 / THETA ** (torch.arange(0, dim, 2, dtype=torch.float64, device=device) / dim)
 
 
 class Rotation(Protocol):

@@ -7,6 +7,7 @@ Shapes: M context frames, n frames of the block, F tokens per frame, D = head di
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,9 @@ from memory_service.types import Handle
 class FrameSlots:
     """Rotated keys and values [layers, W * F, heads, D] of everything that the current block attends.
 
-    `reserved_tokens` come before the block, for whoever attends more than frames.
+    `reserved_tokens` come before the block, for whoever attends more than frames. `in_order` gives attention
+    the context in its order and the block behind it, as the reference has them: the same but for the order in
+    which sums are rounded, at the price of moving and rotating more.
     """
 
     def __init__(
@@ -33,11 +36,13 @@ class FrameSlots:
         window: Window,
         rotation: Rotation,
         reserved_tokens: int = 0,
+        in_order: bool = False,
     ) -> None:
         self.cache = cache
         self.geometry = geometry
         self.rotation = rotation
         self.first_token = reserved_tokens
+        self._in_order = in_order
         self._block_frames = window.block_frames
         shape = cache.shape
         tokens = reserved_tokens + window.window_frames * shape.tokens_per_frame
@@ -51,10 +56,23 @@ class FrameSlots:
     def load(self, context: Context) -> None:
         """Bring the context into the slots, leaving in place what is there already. Raises MissingKVError."""
         self.cache.begin(context.span, context.keep_from)
+        self._bring(context)
+
+    def reload(self, context: Context, frames: Iterable[int]) -> None:
+        """Begin a finished block anew; its clean pass changes the keys and values of these frames of it.
+
+        Raises MissingKVError.
+        """
+        self.cache.reopen(context.span, frames)
+        self._held = [
+            placed if placed and isinstance(placed.source, Handle) else None for placed in self._held
+        ]
+        self._bring(context)
+
+    def _bring(self, context: Context) -> None:
         self.context = context
         frames = context.frames
-        wanted = set(frames)
-        held = [placed if placed in wanted else None for placed in self._held[: len(frames)]]
+        held = self._staying(frames)
         self._held = held + [None] * (len(self._held) - len(held))
         free = [slot for slot in range(len(frames)) if self._held[slot] is None]
         missing = [placed for placed in frames if placed not in self._held]
@@ -72,6 +90,7 @@ class FrameSlots:
             self.rotation,
             text,
             store,
+            self._in_order,
         )
 
     def recached(self, text: TextKV) -> AttendedFrames:
@@ -81,6 +100,13 @@ class FrameSlots:
         """Phases of whole frames at these temporal positions."""
         shape, grid = self.cache.shape, self.geometry
         return self.rotation.phases(positions, grid.rows, grid.columns, shape.head_dim, shape.device)
+
+    def _staying(self, frames: tuple[Placed, ...]) -> list[Placed | None]:
+        """What stays in each of the first slots, which these frames will fill."""
+        if self._in_order:
+            pairs = zip(self._held, frames, strict=False)
+            return [placed if placed == wanted else None for placed, wanted in pairs]
+        return [placed if placed in frames else None for placed in self._held[: len(frames)]]
 
     def _fill(self, slot: int, placed: Placed) -> None:
         tokens = slice(self._token(slot), self._token(slot + 1))
@@ -113,6 +139,7 @@ class AttendedFrames:
     rotation: Rotation
     text: TextKV
     store: Store | None = None
+    in_order: bool = False
 
     def exchange(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor
@@ -123,4 +150,6 @@ class AttendedFrames:
         values[:tokens] = value[0]
         if self.store is not None:
             self.store(layer, key, value)
+        if self.in_order:
+            keys, values = keys.roll(-tokens, dims=0), values.roll(-tokens, dims=0)
         return self.rotation.rotate(query, self.query_phases), keys, values

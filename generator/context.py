@@ -96,6 +96,16 @@ class Policy(ABC):
         """Whether evicted keys and values are kept for later blocks."""
         return False
 
+    @property
+    def searches(self) -> bool:
+        """Whether the frames that it retrieves have scores."""
+        return False
+
+    @property
+    def at_switch(self) -> tuple[str, ...]:
+        """What its window can undergo where another prompt begins, see `Switching`; its default first."""
+        return "keep", "recache"
+
     def window(self, given: Window) -> Window:
         """The method's own window in place of the backbone's, where its authors set one."""
         return given
@@ -115,9 +125,9 @@ class Policy(ABC):
         del window, span
         return None
 
-    def chosen(self, window: Window, span: Span) -> Sequence[int]:
-        """Frames that are retrieved for the block `span` without a search."""
-        del window, span
+    def chosen(self, window: Window, span: Span, since: int = 0) -> Sequence[int]:
+        """Frames, none before `since`, that are retrieved for the block `span` without a search."""
+        del window, span, since
         return ()
 
     def check_budget(self, budget: int, retrieved: Sequence[Handle]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from generator.attention import Attended, TextKV
@@ -16,6 +17,9 @@ class ContextCache(Protocol):
 
     def load(self, context: Context) -> None:
         """Begin a block: make room for it and bring together what it attends. Raises MissingKVError."""
+
+    def reload(self, context: Context, frames: Iterable[int]) -> None:
+        """Begin a finished block anew: its clean pass changes the keys and values of these frames of it."""
 
     def attended(self, text: TextKV) -> Attended:
         """For the passes that denoise the loaded block."""

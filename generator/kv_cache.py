@@ -8,7 +8,7 @@ with.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -85,6 +85,7 @@ class KVCache:
         self._slabs: dict[int, Tensor] = {}
         self._free: list[Tensor] = []
         self._block = Span(0, 0)
+        self._open: frozenset[int] = frozenset()
 
     def begin(self, span: Span, keep_from: int) -> None:
         """Make room for a block: frames before `keep_from` but the sink go to the host, if there is one."""
@@ -96,12 +97,18 @@ class KVCache:
                 self._free.append(slab)
         for frame in range(span.start, span.stop):
             self._slabs[frame] = self._free.pop() if self._free else self._new_slab()
-        self._block = span
+        self.reopen(span, range(span.start, span.stop))
+
+    def reopen(self, span: Span, frames: Iterable[int]) -> None:
+        """Let the next clean pass, of the block `span`, write these frames of it, which are in the window."""
+        self._block, self._open = span, frozenset(frames)
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        """Store the block's un-rotated keys and values [1, n * F, heads, D] of one layer."""
+        """Store the block's un-rotated keys and values [1, n * F, heads, D] of one layer, where it may."""
         F = self.shape.tokens_per_frame
         for index, frame in enumerate(range(self._block.start, self._block.stop)):
+            if frame not in self._open:
+                continue
             slab, tokens = self._slabs[frame][layer], slice(index * F, (index + 1) * F)
             slab[KEY].copy_(keys[0, tokens])
             slab[VALUE].copy_(values[0, tokens])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from generator.context import NO_SCENES, Scenes
@@ -30,9 +32,27 @@ class PromptTrack:
         if any(not 0 <= row < len(self.embeds) for row in self.rows):
             raise ValueError(f"rows must index {len(self.embeds)} captions, got {self.rows}")
 
+    @staticmethod
+    def joined(tracks: Sequence[PromptTrack], scenes: Scenes) -> PromptTrack:
+        """One track after the other."""
+        rows: list[int] = []
+        captions = 0
+        for track in tracks:
+            rows += [captions + row for row in track.rows]
+            captions += len(track.embeds)
+        return PromptTrack(
+            embeds=torch.cat([track.embeds for track in tracks]), rows=tuple(rows), scenes=scenes
+        )
+
 
 class TextEncoder(Protocol):
     """Turns a prompt into the captions of a video."""
 
     def track(self, prompt: str, num_blocks: int) -> PromptTrack:
         """Captions of all blocks. Raises ValueError on a prompt that the model has no words for."""
+
+    def follow(self, prompt: str, before: str, num_blocks: int) -> str:
+        """A prompt as it is meant after num_blocks blocks of `before`.
+
+        A world whose prompts hold scripts goes on with that of `before` where the new one has none.
+        """

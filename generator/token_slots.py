@@ -8,6 +8,7 @@ Shapes: F tokens per frame, T candidates, D = head dimension.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import sqrt
 
@@ -94,6 +95,13 @@ class TokenSlots:
         assert context.compression is not None
         self.compression = context.compression
         self._pending = [context.compression.candidates is not None] * len(self._pending)
+
+    def reload(self, context: Context, frames: Iterable[int]) -> None:
+        """Begin a finished block anew, see `FrameSlots`; it attends the tokens that are chosen now."""
+        assert context.compression is not None
+        assert context.compression.candidates is None
+        self._slots.reload(context, frames)
+        self.compression = context.compression
 
     def attended(self, text: TextKV) -> AttendedTokens:
         return AttendedTokens(self, self._slots.attended(text))

@@ -34,6 +34,10 @@ class InfinityRope(Policy):
         """Frames that outlive a change of prompt beside the sink: two in the code, one in the paper."""
         return 1 if self.paper else 2
 
+    @property
+    def at_switch(self) -> tuple[str, ...]:
+        return "flush", "keep"
+
     def window(self, given: Window) -> Window:
         return replace(given, window_frames=WINDOW_FRAMES, sink_frames=SINK_FRAMES, top_k=0)
 

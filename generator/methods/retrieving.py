@@ -46,6 +46,14 @@ class Retrieving(Policy):
     def retrieves(self) -> bool:
         return self.filled_by != "nothing"
 
+    @property
+    def searches(self) -> bool:
+        return self.filled_by == "search"
+
+    @property
+    def at_switch(self) -> tuple[str, ...]:
+        return "recache", "keep"
+
     def check(self, window: Window, num_frames: int) -> None:
         del num_frames  # positions are slots
         needed = window.sink_frames + window.top_k + window.block_frames
@@ -84,9 +92,9 @@ class Retrieving(Policy):
             return None
         return Query(k=window.top_k, eligible=frames)
 
-    def chosen(self, window: Window, span: Span) -> Sequence[int]:
+    def chosen(self, window: Window, span: Span, since: int = 0) -> Sequence[int]:
         allowed = eligible(window, span)
-        frames = range(allowed.start, allowed.stop)
+        frames = range(max(allowed.start, since), allowed.stop)
         count = min(window.top_k, len(frames))
         match self.filled_by:
             case "newest":

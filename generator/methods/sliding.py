@@ -27,6 +27,10 @@ class Sliding(Policy):
     name: str
     positions: Literal["absolute", "slot"]
 
+    @property
+    def at_switch(self) -> tuple[str, ...]:
+        return "recache", "keep"
+
     def window(self, given: Window) -> Window:
         return replace(given, top_k=0)
 

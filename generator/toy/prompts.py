@@ -101,6 +101,16 @@ class Prompt:
             self.moves[int(np.searchsorted(ends, middle % ends[-1], side="right"))][0] for middle in middles
         )
 
+    def moves_from(self, elapsed: float) -> tuple[tuple[str, float], ...]:
+        """The script as it goes on after `elapsed` seconds: as long, and repeated as ever."""
+        into = elapsed % sum(seconds for _, seconds in self.moves)
+        for index, (word, seconds) in enumerate(self.moves):
+            if into < seconds:
+                begun = [(word, into)] if into else []
+                return ((word, seconds - into), *self.moves[index + 1 :], *self.moves[:index], *begun)
+            into -= seconds
+        return self.moves
+
     def camera_cells(self, num_blocks: int) -> np.ndarray:
         """True camera cell of each latent frame, relative to the first frame's."""
         return camera_cells(self.camera_words(num_blocks))
@@ -131,6 +141,15 @@ def parse(text: str) -> Prompt:
     return Prompt(Scene(**chosen), moves or (("right", 10.0), ("left", 10.0)))
 
 
+def follow(text: str, before: str, num_blocks: int) -> str:
+    """A prompt that comes after num_blocks blocks of `before`: one without a script goes on with its."""
+    scene, semicolon, _ = text.partition(";")
+    if semicolon:
+        return text
+    elapsed = num_blocks * BLOCK_FRAMES / LATENT_FPS
+    return f"{scene.rstrip()}; {', '.join(_written(move) for move in parse(before).moves_from(elapsed))}"
+
+
 def encode(text: str, num_blocks: int) -> PromptTrack:
     """Embed a prompt: one caption per distinct camera word, one caption row per block."""
     prompt = parse(text)
@@ -157,6 +176,11 @@ def _parse_move(move: str) -> tuple[str, float]:
     if duration <= 0:
         raise ValueError(f"camera move {move.strip()!r} needs a positive duration")
     return match.group(1) or "hold", duration
+
+
+def _written(move: tuple[str, float]) -> str:
+    word, seconds = move
+    return f"{'hold' if word == 'hold' else f'pan {word}'} {seconds:.6f}s"
 
 
 def _word_table() -> torch.Tensor:

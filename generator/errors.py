@@ -5,7 +5,9 @@ GeneratorError
 |- CheckpointError       weights that do not fit the model, by name
 |- MissingFileError      a file that a backbone needs is not where it was looked for
 |- MissingKVError        retrieved frames whose keys and values this process does not hold
-`- HistoryNotEmptyError  a rollout would start at frame 0 of a video that already has frames
+|- HistoryNotEmptyError  a rollout would start at frame 0 of a video that already has frames
+|- PlanError             a video that cannot be continued, or not with what was given
+`- NotKeptError          blocks that the memory did not take while it was away
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from memory_service.types import Handle, VideoKey
+from memory_service.types import Handle, Span, VideoKey
 
 
 class GeneratorError(Exception):
@@ -71,6 +73,20 @@ class HistoryNotEmptyError(GeneratorError):
         self.key = key
         self.length = length
         super().__init__(f"video {key} already has {length} frames; expected an empty video")
+
+
+class PlanError(GeneratorError):
+    """A video cannot be continued as it was begun; the message names the field and the expectation."""
+
+
+class NotKeptError(GeneratorError):
+    """The memory did not take the blocks `spans` of a video, and they would be lost to it."""
+
+    def __init__(self, key: VideoKey, spans: Sequence[Span], reason: str) -> None:
+        self.key = key
+        self.spans = tuple(spans)
+        names = [f"[{span.start}, {span.stop})" for span in spans]
+        super().__init__(f"the memory did not take frames {_some(names)} of {key}: {reason}")
 
 
 def _some(names: Sequence[str], limit: int = 8) -> str:

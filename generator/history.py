@@ -1,15 +1,14 @@
 """The rollout's side of the memory: remember a block, recall what the next one needs.
 
-Torch meets numpy here and nowhere else. One call per block runs in a thread of its own, so that it hides
-behind the clean pass; what the loop had to wait for is measured apart.
+One call per block runs in a thread of its own, so that it hides behind the clean pass; what the loop had to
+wait for is measured apart.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import TracebackType
 
 import torch
@@ -17,18 +16,18 @@ from torch import Tensor
 
 from encoder.model import Encoder
 from generator.errors import HistoryNotEmptyError
+from generator.outbox import Outbox, Parcel
+from generator.past import Past, PastBlock
+from generator.payloads import DTYPE_NAMES, latents_of, payloads
+from generator.recalled import Recalled
+from generator.searching import Search
 from memory_service.memory import Memory
-from memory_service.types import LATENT, Block, Handle, Hit, Query, VideoKey, VideoSpec
+from memory_service.types import LATENT, Block, Handle, Hit, Span, VideoKey, VideoSpec
 
-DTYPE_NAMES = {torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float32: "float32"}
+__all__ = ["DTYPE_NAMES", "History", "Recalled", "latents_of", "payloads", "video_spec"]
 
-
-@dataclass(frozen=True)
-class Recalled:
-    """Hits for one block, best first, and the seconds that each verb took in the background."""
-
-    hits: tuple[Hit, ...] = ()
-    seconds: Mapping[str, float] = field(default_factory=dict)
+SETTLE_S = 60.0
+"""How long the end of a rollout waits for a memory that is away."""
 
 
 class History:
@@ -38,50 +37,81 @@ class History:
     are two calls and timed apart; the hits are the same.
     """
 
-    def __init__(self, memory: Memory, key: VideoKey, spec: VideoSpec, *, fused: bool = True) -> None:
-        """Create the video. Raises HistoryNotEmptyError and what `create_video` raises."""
-        info = memory.create_video(key, spec)
-        if info.state.length:
-            raise HistoryNotEmptyError(key, info.state.length)
-        self.key = key
-        self.spec = spec
-        self.epoch = info.state.epoch
+    def __init__(
+        self,
+        memory: Memory,
+        key: VideoKey,
+        spec: VideoSpec,
+        *,
+        fused: bool = True,
+        past: Past | None = None,
+        patience_s: float | None = None,
+    ) -> None:
+        """Create the video, or go on with its `past`. patience_s: see `Outbox`.
+
+        Raises HistoryNotEmptyError and what `create_video` raises.
+        """
+        if past is None:
+            info = memory.create_video(key, spec)
+            if info.state.length:
+                raise HistoryNotEmptyError(key, info.state.length)
+            past = Past(memory, info, ())
+        self.key, self.spec, self.past = key, spec, past
         self._memory = memory
         self._fused = fused
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="memory")
-        self._pending: Future[Recalled] | None = None
+        self._outbox = Outbox(key, self._exchange, patience_s=patience_s)
+        self._pending: Recalled | Parcel | None = None
 
     def handle(self, frame: int) -> Handle:
         """The handle of a frame of this video."""
-        return Handle(self.key, self.epoch, frame)
+        return (
+            self.past.handle(frame) if frame < self.past.length else Handle(self.key, self.past.epoch, frame)
+        )
+
+    def made(self, span: Span) -> PastBlock | None:
+        """A block that the memory had before the rollout went on; None for one that is to be made."""
+        return self.past.block(span) if span.stop <= self.past.length else None
 
     def remember(
         self,
         start: int,
         latents_FCHW: Tensor,
         embeddings_FD: Tensor,
-        query: Query | None,
+        search: Search,
         *,
         known: Sequence[Handle] = (),
+        attended: Recalled = Recalled(),  # noqa: B008 (frozen)
     ) -> None:
         """Start appending a block and searching for the next; `recall` gives the hits.
 
-        query: what the next block may retrieve, None where nothing is eligible. known: frames whose keys and
-        values the rollout holds, so that no latent of theirs is sent back.
+        search: what the next block may retrieve. known: frames whose keys and
+        values the rollout holds, so that no latent of theirs is sent back. attended: what this block had.
+        A block of the past is not sent, but for the last, whose answer may have been lost.
         """
         assert self._pending is None, "recall the block before first"
-        block = Block(start, embeddings_FD.float().cpu().numpy(), {LATENT: payloads(latents_FCHW, self.spec)})
-        self._pending = self._executor.submit(self._exchange, block, query, tuple(known))
+        stop = start + len(latents_FCHW)
+        if stop < self.past.length:
+            self._pending = self.past.block(Span(stop, stop + len(latents_FCHW))).attended
+            return
+        data = {LATENT: payloads(latents_FCHW, self.spec)}
+        embeddings = embeddings_FD.float().cpu().numpy()
+        block = Block(start, embeddings, data, metadata=attended.metadata(self.key))
+        self._pending = Parcel(block, search, tuple(known))
+        self._outbox.put(self._pending)
 
     def recall(self) -> Recalled:
         """Wait for what `remember` started. Raises the errors of the memory."""
         assert self._pending is not None, "remember a block first"
         pending, self._pending = self._pending, None
-        return pending.result()
+        return self._outbox.answer(pending) if isinstance(pending, Parcel) else pending
+
+    def settle(self, timeout_s: float = SETTLE_S) -> None:
+        """Return when the memory has every block. Raises NotKeptError, and the errors of the memory."""
+        self._outbox.settle(timeout_s)
 
     def close(self) -> None:
         """Wait for a call under way; the memory stays open."""
-        self._executor.shutdown(wait=True)
+        self._outbox.close()
 
     def __enter__(self) -> History:
         return self
@@ -91,18 +121,22 @@ class History:
     ) -> None:
         self.close()
 
-    def _exchange(self, block: Block, query: Query | None, known: Sequence[Handle]) -> Recalled:
+    def _exchange(self, block: Block, search: Search, known: Sequence[Handle]) -> Recalled:
         started = time.perf_counter()
+        epoch, query = self.past.epoch, search.query
+        found: list[Sequence[Hit]] = []
         if query is not None and self._fused:
-            answer = self._memory.advance(self.key, block, query, known=known, epoch=self.epoch)
-            return Recalled(answer.hits, {"advance": time.perf_counter() - started})
-        self._memory.append(self.key, block, epoch=self.epoch)
-        appended = time.perf_counter()
-        if query is None:
-            return Recalled((), {"append": appended - started})
-        last = replace(query, frame=block.span.stop - 1)
-        (hits,) = self._memory.search(self.key, [last]).hits
-        return Recalled(hits, {"append": appended - started, "search": time.perf_counter() - appended})
+            found.append(self._memory.advance(self.key, block, query, known=known, epoch=epoch).hits)
+        else:
+            self._memory.append(self.key, block, epoch=epoch)
+        kept = time.perf_counter()
+        seconds = {"advance" if found else "append": kept - started}
+        queries = [*search.older] if query is None or found else [query, *search.older]
+        if queries:
+            last = block.span.stop - 1
+            found += self._memory.search(self.key, [replace(each, frame=last) for each in queries]).hits
+            seconds["search"] = time.perf_counter() - kept
+        return Recalled(search.best(found), seconds)
 
 
 def video_spec(
@@ -115,23 +149,3 @@ def video_spec(
     return VideoSpec(
         encoder.embedding_dim, DTYPE_NAMES[dtype], latent_shape, encoder.encoder_id, dict(metadata or {})
     )
-
-
-def payloads(latents_FCHW: Tensor, spec: VideoSpec) -> list[bytes]:
-    """One latent frame each, in the video's dtype, little-endian, [C, H, W] row by row."""
-    if tuple(latents_FCHW.shape[1:]) != tuple(spec.latent_shape):
-        raise ValueError(f"latents must be [F, {spec.latent_shape}], got {tuple(latents_FCHW.shape)}")
-    rows = latents_FCHW.detach().to("cpu", _dtype(spec)).flatten(1).contiguous()
-    return [row.view(torch.uint8).numpy().tobytes() for row in rows]
-
-
-def latents_of(frames: Sequence[bytes | memoryview], spec: VideoSpec) -> Tensor:
-    """The inverse of `payloads`: latents [F, C, H, W] in the video's dtype."""
-    rows = [
-        torch.frombuffer(bytearray(data), dtype=_dtype(spec)).reshape(spec.latent_shape) for data in frames
-    ]
-    return torch.stack(rows)
-
-
-def _dtype(spec: VideoSpec) -> torch.dtype:
-    return next(dtype for dtype, name in DTYPE_NAMES.items() if name == spec.latent_dtype)

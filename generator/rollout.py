@@ -19,10 +19,17 @@ from generator.configs import Geometry, Sampling, Window
 from generator.context import Context, Policy, block_spans
 from generator.history import History
 from generator.kv_cache import HostTier
+from generator.methods.sliding import Sliding
 from generator.noise import Noise
+from generator.recalled import Recalled
+from generator.searching import NO_SEARCH, Search
+from generator.switching import Switching
 from generator.text import PromptTrack
 from generator.timing import Stopwatch, Timings
 from memory_service.types import Handle, Hit, Query, Span
+
+WITHOUT_MEMORY = Sliding("relative", positions="slot")
+"""What a block attends when the memory could not be asked: the whole window, at retrieval's positions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +40,12 @@ class RolloutConfig:
     geometry: Geometry
     window: Window = field(default_factory=Window)
     sampling: Sampling = field(default_factory=Sampling)
+    switching: Switching = field(default_factory=Switching)
 
     def check_length(self, blocks: int) -> None:
         """Raises ConfigError where the method cannot be run with this window, or not for so many blocks."""
         self.policy.check(self.window, blocks * self.window.block_frames)
+        self.switching.check(self.policy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +62,10 @@ class RolledBlock:
     """What it attended beside itself."""
     hits: tuple[Hit, ...]
     """What was retrieved for it, best first."""
+    degraded: str
+    """Why the memory could not be asked for it; empty where it was, or did not have to be."""
+    replayed: bool
+    """Whether it was in the memory already, and only its keys and values were made again."""
     timings: Timings
     host_bytes: int
     """Keys and values in the host tier."""
@@ -70,7 +83,7 @@ def rollout(
     history: History,
     host: HostTier | None = None,
 ) -> Iterator[RolledBlock]:
-    """Generate len(track.rows) blocks.
+    """Generate len(track.rows) blocks; those of the history's past are replayed by their clean pass alone.
 
     host: where evicted keys and values go; may be shared with other rollouts of this process. Left out, a
     rollout that retrieves has one of its own and others none.
@@ -86,35 +99,60 @@ def rollout(
     sampler = BlockSampler(
         model, config.geometry, window, config.sampling, track, host, history.handle, compression
     )
-    hits: tuple[Hit, ...] = ()
+    recalled = Recalled()
     for index, span in enumerate(spans):
         clock = Stopwatch(model.device)
         with clock("fetch"):
-            retrieved = [hit.handle for hit in hits] or [*map(history.handle, policy.chosen(window, span))]
-            context = policy.context(window, span, track.scenes, retrieved)
+            if config.switching.recaches(policy, track.scenes, index):
+                sampler.recache_window(index, config.switching)
+            context = context_of(config, span, track, recalled, history)
             sampler.attend(index, context)
+            made = history.made(span)
         with clock("denoise"):
-            latents = sampler.denoise(noise.block(index))
+            if made is None:
+                latents = sampler.denoise(noise.block(index))
+            else:
+                latents = sampler.repeat(noise.block(index), made.latents)
         with clock("encode"):
-            embeddings = encoder.encode(latents)
-        query = policy.query(window, spans[index + 1]) if index + 1 < len(spans) else None
-        history.remember(span.start, latents, embeddings, query, known=held(query, history, host))
+            embeddings = encoder.encode(latents) if made is None else made.embeddings
+        search = search_for(config, spans[index + 1], track) if index + 1 < len(spans) else NO_SEARCH
+        known = held(search.query, history, host)
+        history.remember(span.start, latents, embeddings, search, known=known, attended=recalled)
         with clock("recache"):
             sampler.recache(latents)
         with clock("wait"):
-            recalled = history.recall()
+            attended, recalled = recalled, history.recall()
         yield RolledBlock(
             index=index,
             span=span,
             latents=latents,
             embeddings=embeddings,
             context=context,
-            hits=hits,
+            hits=attended.hits,
+            degraded=attended.degraded,
+            replayed=made is not None,
             timings=clock.stop(recalled.seconds),
             host_bytes=0 if host is None else host.bytes,
             host_bytes_moved=sampler.slots.host_bytes_moved,
         )
-        hits = recalled.hits
+
+
+def context_of(
+    config: RolloutConfig, span: Span, track: PromptTrack, recalled: Recalled, history: History
+) -> Context:
+    """What the block `span` attends, given what the memory answered."""
+    policy, window, switching = config.policy, config.window, config.switching
+    scenes = switching.scenes(policy, track.scenes)
+    if recalled.degraded and policy.query(window, span) is not None:
+        return WITHOUT_MEMORY.context(window, span, scenes)
+    chosen = policy.chosen(window, span, switching.since(window, span, track.scenes))
+    retrieved = [hit.handle for hit in recalled.hits] or [*map(history.handle, chosen)]
+    return policy.context(window, span, scenes, retrieved)
+
+
+def search_for(config: RolloutConfig, span: Span, track: PromptTrack) -> Search:
+    """What is searched for the block `span`, before it is made."""
+    return config.switching.search(config.policy, config.window, span, track.scenes)
 
 
 def held(query: Query | None, history: History, host: HostTier | None) -> list[Handle]:

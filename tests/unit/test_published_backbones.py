@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from original_wan import original_adapters, original_weights
-from tiny_wan import save_base
+from published_weights import FIRST, wrapped, write, write_published
 from torch import Tensor
 
 from encoder.checkpoint import save as save_encoder
@@ -20,33 +20,10 @@ from generator.errors import CheckpointError, ConfigError, MissingFileError
 from generator.lora import AdaptedLinear, from_weights, merge
 from generator.options import BACKBONES, parser
 
-FIRST = {"self_forcing": 0.25, "causal_forcing": 0.5, "longlive": 1.0}
-"""By how much the tiny weights of each backbone are scaled, so that each can be told."""
-
-
-def wrapped(scale: float) -> dict[str, Tensor]:
-    """Weights as training leaves them."""
-    return {f"model._fsdp_wrapped_module.{n}": scale * t for n, t in original_weights().items()}
-
-
-def write(root: Path, path: str, content: object) -> None:
-    (root / path).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(content, root / path)
-
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """All that is published, as its commands fetch it."""
-    root = tmp_path / "weights"
-    save_base(root / "Wan2.1-T2V-1.3B-Diffusers")
-    averaged = {"generator": wrapped(9), "generator_ema": wrapped(FIRST["self_forcing"])}
-    write(root, "Self-Forcing/checkpoints/self_forcing_dmd.pt", averaged)
-    single = {"generator": wrapped(FIRST["causal_forcing"]), "generator_ema": wrapped(9)}
-    write(root, "Causal-Forcing/chunkwise/causal_forcing.pt", single)
-    write(root, "LongLive-1.3B/models/longlive_base.pt", {"generator": wrapped(FIRST["longlive"])})
-    adapters = {"generator_lora": original_adapters(), "critic_lora": {"x": torch.ones(1)}}
-    write(root, "LongLive-1.3B/models/lora.pt", adapters)
-    return root
+    return write_published(tmp_path / "weights")
 
 
 @pytest.fixture

@@ -6,18 +6,15 @@ Pixels are written as they are decoded and not kept: a minute of them at 480p is
 from __future__ import annotations
 
 import json
-import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import diffusers
 import numpy as np
 import torch
 from safetensors.torch import save
 
-import memory_service
 from encoder.model import Encoder
 from generator.backbones import Backbone
 from generator.configs import Window
@@ -26,49 +23,19 @@ from generator.history import DTYPE_NAMES, History
 from generator.methods import policy_named
 from generator.noise import SeededNoise
 from generator.progress import Meter
-from generator.record import SIDE_BY_SIDE, SUFFIXES, BlockRecord, RetrievedFrame, RolloutRecord, rollout_name
+from generator.record import SIDE_BY_SIDE, SUFFIXES, RolloutRecord
+from generator.recording import block_records, settings_of, versions
 from generator.report import side_by_side
 from generator.report.revisit import score
 from generator.report.side_by_side import Comparison
 from generator.report.style import method_title
+from generator.request import Request
 from generator.rollout import RolledBlock, RolloutConfig, rollout
+from generator.text import PromptTrack
 from generator.video import VideoWriter
 from memory_service.errors import NotFound
 from memory_service.memory import Memory
 from memory_service.types import VideoKey, VideoSpec
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to generate: one rollout per method, all of the same prompt, seed and length."""
-
-    prompt: str
-    seed: int
-    methods: tuple[str, ...]
-    num_frames: int
-    """Latent frames; a multiple of the backbone's block."""
-
-    pool: str
-    video: str
-    out: Path
-    block_frames: int
-    """Of the backbone."""
-
-    window_changes: Mapping[str, int] = field(default_factory=dict)
-    """Fields of `Window` -> values in place of those that backbone and method bring."""
-
-    def name(self, method: str) -> str:
-        """Name of a rollout: the only one bears the video's own, whatever its method."""
-        return rollout_name(self.video, method) if len(self.methods) > 1 else self.video
-
-    @property
-    def num_blocks(self) -> int:
-        return self.num_frames // self.block_frames
-
-    def __post_init__(self) -> None:
-        block = self.block_frames
-        if self.num_frames < block or self.num_frames % block:
-            raise ValueError(f"frames must be a positive multiple of {block}, got {self.num_frames}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +82,9 @@ def generate_one(
 ) -> Output:
     """One rollout, its pixels written while it runs. Raises what `rollout` raises."""
     policy = policy_named(method)
-    config = replace(backbone.config(policy), window=window_of(policy, backbone, request))
+    config = replace(
+        backbone.config(policy), window=window_of(policy, backbone, request), switching=request.switching
+    )
     config.check_length(request.num_blocks)
     name = request.name(method)
     key = VideoKey(request.pool, name)
@@ -145,11 +114,12 @@ def generate_one(
         seed=request.seed,
         latent_fps=backbone.decoder.latent_fps,
         fps=backbone.decoder.fps,
-        settings=_settings(request, config, backbone, spec),
+        settings=settings_of(request, config, backbone, spec),
         versions=versions(),
-        blocks=_block_records(blocks, memory, key),
+        blocks=block_records(blocks, memory, key),
         camera_cells=cells,
-        revisit=score(np.concatenate(pixels), cells) if cells else None,
+        revisit=score(np.concatenate(pixels), cells) if cells and not request.turns else None,
+        turns=request.turns,
     )
     record.write(record_file)
     meter.end(name)
@@ -171,6 +141,7 @@ def video_spec(request: Request, config: RolloutConfig, backbone: Backbone, enco
             "backbone": backbone.name,
             "latent_fps": f"{backbone.decoder.latent_fps:g}",
             **window,
+            **_story(request),
         },
     )
 
@@ -188,24 +159,26 @@ def camera_cells(backbone: Backbone, request: Request) -> tuple[int, ...]:
         return ()
     from generator.toy import prompts
 
-    return tuple(prompts.parse(request.prompt).camera_cells(request.num_blocks).tolist())
+    words = [
+        word
+        for prompt, blocks in request.schedule.stretches(request.num_blocks, prompts.follow)
+        for word in prompts.parse(prompt).camera_words(blocks)
+    ]
+    return tuple(prompts.camera_cells(tuple(words)).tolist())
 
 
-def versions() -> dict[str, str]:
-    """Whatever the numbers of a rollout may depend on."""
-    return {
-        "reverie": memory_service.__version__,
-        "torch": torch.__version__,
-        "diffusers": diffusers.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-    }
+def _story(request: Request) -> dict[str, str]:
+    """What a later reader of the memory needs to know beside the prompt."""
+    if not request.turns:
+        return {}
+    parts = {"schedule": request.schedule.to_json(), "switching": asdict(request.switching)}
+    return {name: json.dumps(value) for name, value in parts.items()}
 
 
 def _roll(
     request: Request, config: RolloutConfig, backbone: Backbone, encoder: Encoder, history: History
 ) -> Iterator[RolledBlock]:
-    track = backbone.text.track(request.prompt, request.num_blocks)
+    track = PromptTrack.of(request.schedule, backbone.text, request.num_blocks)
     noise = SeededNoise(
         request.prompt,
         request.seed,
@@ -215,39 +188,3 @@ def _roll(
         latent_shape=config.geometry.latent_shape,
     )
     return rollout(backbone.model, config, track, noise, encoder, history)
-
-
-def _block_records(blocks: Sequence[RolledBlock], memory: Memory, key: VideoKey) -> tuple[BlockRecord, ...]:
-    """Blocks as they ran, with the time that the service itself took for each search."""
-    searched_ms = {logged.length: logged.search_us / 1000 for logged in memory.retrievals(key)}
-    return tuple(
-        BlockRecord(
-            start=block.span.start,
-            stop=block.span.stop,
-            parts_ms={**asdict(block.timings), "service_search": searched_ms.get(block.span.stop, 0.0)},
-            retrieved=tuple(
-                RetrievedFrame(
-                    **asdict(hit.handle.key), epoch=hit.handle.epoch, frame=hit.handle.frame, score=hit.score
-                )
-                for hit in block.hits
-            ),
-        )
-        for block in blocks
-    )
-
-
-def _settings(
-    request: Request, config: RolloutConfig, backbone: Backbone, spec: VideoSpec
-) -> dict[str, object]:
-    return {
-        "backbone": backbone.name,
-        "num_frames": request.num_frames,
-        "window": asdict(config.window),
-        "sampling": {**asdict(config.sampling), "steps": list(config.sampling.steps)},
-        "latent_shape": list(spec.latent_shape),
-        "latent_dtype": spec.latent_dtype,
-        "embedding_dim": spec.embedding_dim,
-        "encoder_id": spec.encoder_id,
-        "device": str(backbone.model.device),
-        "threads": torch.get_num_threads(),
-    }

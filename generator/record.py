@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from generator.report.revisit import RevisitScore
+from generator.schedule import Turn
 
 MAIN_METHOD = "longlive_rag"
 
@@ -71,7 +72,11 @@ class RolloutRecord:
     """Where the camera of each latent frame stands, in worlds that know; empty elsewhere."""
 
     revisit: RevisitScore | None = None
-    """How alike returned-to views are to their first visits; None where the camera never came back."""
+    """How alike returned-to views are to their first visits; None where the camera never came back, and where
+    the prompt changes, since then the place does too."""
+
+    turns: tuple[Turn, ...] = ()
+    """Where another prompt begins; `settings` has what becomes of the past there, under "switching"."""
 
     @property
     def num_frames(self) -> int:
@@ -86,6 +91,7 @@ class RolloutRecord:
         fields["blocks"] = tuple(_block(block) for block in fields["blocks"])
         fields["camera_cells"] = tuple(fields["camera_cells"])
         fields["revisit"] = fields["revisit"] and RevisitScore(**fields["revisit"])
+        fields["turns"] = tuple(Turn(**turn) for turn in fields.get("turns", ()))
         return RolloutRecord(**fields)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from math import floor
-from typing import Any
+from typing import Any, TypeAlias
 
 from generator.context import Scenes
 from generator.cues import Cue
 from generator.errors import ConfigError
-from generator.text import PromptTrack, TextEncoder
+
+Follow: TypeAlias = Callable[[str, str, int], str]
+"""A prompt, the one before and the blocks of that -> the prompt as it is meant, see `TextEncoder`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,38 +62,20 @@ class Schedule:
         return Schedule(cues[0].prompt, tuple(turns))
 
     @property
-    def prompts(self) -> tuple[str, ...]:
-        return self.prompt, *(turn.prompt for turn in self.turns)
-
-    @property
     def scenes(self) -> Scenes:
         return Scenes(
             switches=frozenset(turn.block for turn in self.turns),
             cuts=frozenset(turn.block for turn in self.turns if turn.cut),
         )
 
-    def lengths(self, num_blocks: int) -> tuple[int, ...]:
-        """Blocks that each prompt holds for, in a video of num_blocks."""
-        starts = [0, *(turn.block for turn in self.turns)]
-        return tuple(stop - start for start, stop in zip(starts, [*starts[1:], num_blocks], strict=True))
-
-    def completed(self, text: TextEncoder) -> Schedule:
-        """With each prompt as it is meant after the one before it, see `TextEncoder.follow`."""
-        prompt, turns, start = self.prompt, [], 0
-        for turn in self.turns:
-            prompt = text.follow(turn.prompt, prompt, turn.block - start)
-            start = turn.block
-            turns.append(Turn(**{**asdict(turn), "prompt": prompt}))
-        return Schedule(self.prompt, tuple(turns))
-
-    def track(self, text: TextEncoder, num_blocks: int) -> PromptTrack:
-        """Captions of all blocks. Raises ValueError on a prompt that the model has no words for."""
-        whole = self.completed(text)
-        parts = [
-            text.track(prompt, blocks)
-            for prompt, blocks in zip(whole.prompts, whole.lengths(num_blocks), strict=True)
-        ]
-        return PromptTrack.joined(parts, self.scenes)
+    def stretches(self, num_blocks: int, follow: Follow) -> list[tuple[str, int]]:
+        """Prompts, each as it is meant after the one before, and the blocks that each holds for."""
+        starts = [0, *(turn.block for turn in self.turns), num_blocks]
+        lengths = [stop - start for start, stop in pairwise(starts)]
+        prompts = [self.prompt]
+        for turn, length in zip(self.turns, lengths, strict=False):
+            prompts.append(follow(turn.prompt, prompts[-1], length))
+        return list(zip(prompts, lengths, strict=True))
 
     def to_json(self) -> dict[str, object]:
         return {"prompt": self.prompt, "turns": [asdict(turn) for turn in self.turns]}

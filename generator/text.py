@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from generator.context import NO_SCENES, Scenes
+from generator.schedule import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +33,15 @@ class PromptTrack:
             raise ValueError(f"rows must index {len(self.embeds)} captions, got {self.rows}")
 
     @staticmethod
-    def joined(tracks: Sequence[PromptTrack], scenes: Scenes) -> PromptTrack:
-        """One track after the other."""
-        rows: list[int] = []
-        captions = 0
-        for track in tracks:
+    def of(schedule: Schedule, encoder: TextEncoder, num_blocks: int) -> PromptTrack:
+        """One prompt after the other. Raises ValueError on one that the model has no words for."""
+        embeds, rows, captions = [], [], 0
+        for prompt, blocks in schedule.stretches(num_blocks, encoder.follow):
+            track = encoder.track(prompt, blocks)
+            embeds.append(track.embeds)
             rows += [captions + row for row in track.rows]
             captions += len(track.embeds)
-        return PromptTrack(
-            embeds=torch.cat([track.embeds for track in tracks]), rows=tuple(rows), scenes=scenes
-        )
+        return PromptTrack(embeds=torch.cat(embeds), rows=tuple(rows), scenes=schedule.scenes)
 
 
 class TextEncoder(Protocol):

@@ -1,0 +1,54 @@
+"""What a user wants generated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from generator.record import rollout_name
+from generator.schedule import Schedule, Turn
+from generator.switching import Switching
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to generate: one rollout per method, all of the same prompt, seed and length."""
+
+    prompt: str
+    seed: int
+    methods: tuple[str, ...]
+    num_frames: int
+    """Latent frames; a multiple of the backbone's block."""
+
+    pool: str
+    video: str
+    out: Path
+    block_frames: int
+    """Of the backbone."""
+
+    window_changes: Mapping[str, int] = field(default_factory=dict)
+    """Fields of `Window` -> values in place of those that backbone and method bring."""
+
+    turns: tuple[Turn, ...] = ()
+    """Where another prompt begins. The noise is that of the first prompt, whatever comes later."""
+
+    switching: Switching = field(default_factory=Switching)
+    """What becomes of the past where one does."""
+
+    def name(self, method: str) -> str:
+        """Name of a rollout: the only one bears the video's own, whatever its method."""
+        return rollout_name(self.video, method) if len(self.methods) > 1 else self.video
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(self.prompt, self.turns)
+
+    @property
+    def num_blocks(self) -> int:
+        return self.num_frames // self.block_frames
+
+    def __post_init__(self) -> None:
+        block = self.block_frames
+        if self.num_frames < block or self.num_frames % block:
+            raise ValueError(f"frames must be a positive multiple of {block}, got {self.num_frames}")

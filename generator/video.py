@@ -22,6 +22,9 @@ QUALITY_CRF = "18"
 
 WATCHABLE_HEIGHT = 256
 
+GROWING = {"movflags": "frag_every_frame+empty_moov+default_base_moof", "flush_packets": "1"}
+"""Options of a file that is complete after every frame."""
+
 
 def magnify(frames: Pixels, factor: int) -> Pixels:
     """Repeat every pixel `factor` times in both directions: small frames become watchable, not blurred."""
@@ -34,7 +37,11 @@ def watchable_factor(height: int) -> int:
 
 
 class VideoWriter:
-    """Streams pixel frames into an mp4 (H.264, yuv420p) as they are decoded.
+    """Streams pixel frames into an mp4 (H.264, yuv420p) that can be watched while it grows.
+
+    Until it is closed the file is a fragmented mp4, one frame a fragment: readers see all frames but the last
+    at any time, also when the process dies. Closing writes it anew, without encoding, as a plain file whose
+    index comes first.
 
     The first append fixes the size. Small frames are magnified by a whole factor until they are
     `WATCHABLE_HEIGHT` pixels high, unless `magnification` says otherwise. `fps` counts pixel frames.
@@ -46,7 +53,7 @@ class VideoWriter:
         self.num_frames = 0
         self._fps = Fraction(fps).limit_denominator(1001)
         self._magnification = magnification
-        self._container = av.open(str(path), mode="w", options={"movflags": "faststart"})
+        self._container = av.open(str(path), mode="w", options=GROWING)
         self._stream: av.VideoStream | None = None
 
     def append(self, frames: Pixels) -> None:
@@ -71,6 +78,7 @@ class VideoWriter:
         if self._stream is None:
             self.path.unlink(missing_ok=True)
             raise ValueError(f"no frame was written to {self.path}")
+        _index_first(self.path)
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -84,7 +92,8 @@ class VideoWriter:
     def _open_stream(self, height: int, width: int) -> av.VideoStream:
         stream = self._container.add_stream("libx264", rate=self._fps)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        stream.options = {"crf": QUALITY_CRF, "preset": "superfast"}
+        # Without looking ahead, so that no frame waits in the encoder for those after it.
+        stream.options = {"crf": QUALITY_CRF, "preset": "superfast", "tune": "zerolatency"}
         # Two generators share two cores: an encoder with its own thread pool would take them from denoising.
         stream.codec_context.thread_count = 1
         stream.codec_context.colorspace = Colorspace.ITU709
@@ -116,6 +125,20 @@ def frame_size(path: Path) -> tuple[int, int]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         return stream.width, stream.height
+
+
+def _index_first(path: Path) -> None:
+    """Replace a file by one with the same pictures whose index comes before them, as players over a network
+    want it. Who has the old one open keeps it."""
+    plain = path.with_name(f"{path.name}.part")
+    with av.open(str(path)) as old, av.open(str(plain), "w", "mp4", {"movflags": "faststart"}) as new:
+        pictures = old.streams.video[0]
+        stream = new.add_stream_from_template(pictures)
+        for packet in old.demux(pictures):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    plain.replace(path)
 
 
 def _even(frames: Pixels) -> Pixels:

@@ -40,6 +40,37 @@ def test_the_file_is_h264_for_every_player_and_keeps_its_pace(tmp_path):
         assert float(stream.duration * stream.time_base) == pytest.approx(2.0)
 
 
+def test_a_growing_file_can_be_watched(tmp_path):
+    path = tmp_path / "a.mp4"
+    frames = bars(24)
+    with VideoWriter(path, fps=4, magnification=1) as video:
+        for stop in range(3, 25, 3):
+            video.append(frames[stop - 3 : stop])
+            seen = np.stack(list(read_frames(path)))
+            assert len(seen) == stop - 1, "the last frame is not complete until the next one begins"
+            np.testing.assert_allclose(seen[:, 4:-4, 12:-4], frames[: stop - 1, 4:-4, 12:-4], atol=12)
+        watching = path.open("rb")
+    with watching, av.open(watching) as whole:
+        assert sum(1 for _ in whole.decode(video=0)) == 24, "who is watching is not cut off"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_a_finished_file_has_its_index_first(tmp_path):
+    path = tmp_path / "a.mp4"
+    with VideoWriter(path, fps=4, magnification=1) as video:
+        video.append(bars(8))
+    data = path.read_bytes()
+    assert 0 < data.index(b"moov") < data.index(b"mdat")
+    assert b"moof" not in data
+
+
+def test_what_was_decoded_before_a_failure_is_left_to_see(tmp_path):
+    video = VideoWriter(tmp_path / "a.mp4", fps=4, magnification=1)
+    video.append(bars(6))
+    video.__exit__(RuntimeError, None, None)
+    assert len(list(read_frames(tmp_path / "a.mp4"))) == 6
+
+
 def test_odd_sizes_grow_to_even_ones(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", fps=4, magnification=1) as video:
         video.append(bars(2, height=17, width=25))

@@ -13,7 +13,8 @@ from generator.options import parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments, argparse.Namespace(environment=os.environ))
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = parser().parse_args(words, argparse.Namespace(environment=os.environ, words=words))
     # A parent ends its children with SIGTERM; they must leave as on Ctrl-C, with files and memory closed.
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -3,6 +3,6 @@
 A command's module imports nothing heavy: --help and a mistyped option should not wait for torch.
 """
 
-from generator.commands import backbones, demo, run
+from generator.commands import backbones, batch, demo, run
 
-COMMANDS = (run, demo, backbones)
+COMMANDS = (run, batch, demo, backbones)

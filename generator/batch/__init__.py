@@ -1,0 +1,1 @@
+"""Many rollouts at once: a list of prompts over worker processes that share one memory."""

@@ -100,8 +100,8 @@ def test_a_wrong_command_line_exits_with_2(words, capsys):
     ("words", "reason"),
     [
         (["--weights", "nowhere"], "nowhere"),
-        (["--backbone", "wan_1_3b"], "--weights"),
-        (["--backbone", "wan_1_3b", "--weights", "nowhere"], "--encoder"),
+        (["--backbone", "wan"], "--weights"),
+        (["--backbone", "wan", "--weights", "nowhere"], "--encoder"),
     ],
 )
 def test_what_cannot_be_run_exits_with_1_and_a_reason(words, reason, capsys, tmp_path):

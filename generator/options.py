@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from generator import user_files
+from generator.story_options import add_prompts
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What `add_subparsers` returns; argparse has no public name for it."""
@@ -40,6 +41,7 @@ EXIT_CODES = """exit codes:
 examples:
   reverie-generate demo
   reverie-generate run --prompt "a snowy village at dusk; pan right 20s, pan left 20s" --out out/village
+  reverie-generate run --prompt "a village at noon" --prompt "30s:a village at night"
   reverie-generate run --prompt "a forest at noon" --memory 127.0.0.1:50051 --method longlive_rag native
 """
 
@@ -61,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
 
 def add_subject(command: argparse.ArgumentParser) -> None:
     what = command.add_argument_group("what to generate")
-    what.add_argument("--prompt", required=True)
+    add_prompts(what)
     what.add_argument(
         "--seed", type=int, default=0, help="with the prompt it fixes the noise; default: %(default)s"
     )

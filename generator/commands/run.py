@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from generator import story_options
 from generator.connect import EMBEDDED, connect
 from generator.options import add_memory, add_model, add_subject, add_window, window_changes
 from generator.progress import BarMeter, JsonMeter, LineMeter, Meter, meter_for
+from generator.story_options import add_switching
 
 if TYPE_CHECKING:
     from encoder.model import Encoder
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     words = "Generate one prompt by one or several methods."
     running = commands.add_parser("run", help="roll out one prompt", description=words)
-    for group in (add_subject, add_memory, add_window, add_model):
+    for group in (add_subject, add_switching, add_memory, add_window, add_model):
         group(running)
     running.add_argument(
         "--progress",
@@ -55,18 +57,26 @@ def execute(options: argparse.Namespace) -> int:
 def run_rollouts(options: argparse.Namespace) -> None:
     """Load what the options name, roll out, and say which files there are."""
     from generator.generate import Request, drop, generate, write_side_by_side
+    from generator.schedule import Schedule
 
+    cues = story_options.told(options)
+    switching = story_options.switching(options)
     backbone, encoder = load(options)
+    block_frames = backbone.window.block_frames
+    block_s = block_frames / backbone.decoder.latent_fps
+    schedule = Schedule.of(cues, options.frames // block_frames, block_s)
     request = Request(
-        prompt=options.prompt,
+        prompt=schedule.prompt,
         seed=options.seed,
         methods=tuple(dict.fromkeys(options.method)),
         num_frames=options.frames,
         pool=options.pool,
-        video=options.video or slug(options.prompt),
+        video=options.video or slug(schedule.prompt),
         out=options.out,
-        block_frames=backbone.window.block_frames,
+        block_frames=block_frames,
         window_changes=window_changes(options),
+        turns=schedule.turns,
+        switching=switching,
     )
     memory = connect(options.memory or f"{EMBEDDED}{options.out / 'memory'}", options.environment)
     try:

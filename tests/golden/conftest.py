@@ -43,6 +43,7 @@ CHECKERS = {
         "infinity_rope_rollout",
         "deep_forcing_rollout",
     ),
+    "test_schedule": ("infinity_rope_rollout",),
     "test_scheduler": ("scheduler",),
     "test_transformer": ("transformer_forward",),
     "test_weights": (WEIGHTS_CASE,),

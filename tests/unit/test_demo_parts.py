@@ -4,8 +4,10 @@ import pytest
 
 from generator.__main__ import main
 from generator.commands.run import slug
+from generator.cues import Cue
 from generator.demo import MANIFEST, DemoConfig, clean, closing_words, generator_commands
 from generator.options import parser
+from generator.story_options import told
 
 
 def test_a_second_demo_removes_what_the_first_made_and_nothing_else(tmp_path):
@@ -56,7 +58,7 @@ def test_generators_share_pool_service_seed_and_length(tmp_path):
     options = {video: parser().parse_args(command[3:]) for video, command in commands.items()}
     assert set(options) == {"village", "forest"}
     for video, given in options.items():
-        assert (given.video, given.prompt) == (video, config.prompts[video])
+        assert (given.video, told(given)) == (video, (Cue(prompt=config.prompts[video]),))
         assert (given.pool, given.memory, given.seed, given.frames) == ("demo", "127.0.0.1:1", 7, 30)
         assert (given.method, given.threads, given.progress) == (list(config.methods), 1, "json")
 

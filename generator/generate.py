@@ -21,7 +21,8 @@ from generator.configs import Window
 from generator.context import Policy
 from generator.history import DTYPE_NAMES, History
 from generator.methods import policy_named
-from generator.noise import SeededNoise
+from generator.noise import JoinedNoise
+from generator.plan import PLAN, Plan
 from generator.progress import Meter
 from generator.record import SIDE_BY_SIDE, SUFFIXES, RolloutRecord
 from generator.recording import block_records, settings_of, versions
@@ -30,6 +31,7 @@ from generator.report.revisit import score
 from generator.report.side_by_side import Comparison
 from generator.report.style import method_title
 from generator.request import Request
+from generator.resuming import taken_over
 from generator.rollout import RolledBlock, RolloutConfig, rollout
 from generator.text import PromptTrack
 from generator.video import VideoWriter
@@ -88,24 +90,24 @@ def generate_one(
     config.check_length(request.num_blocks)
     name = request.name(method)
     key = VideoKey(request.pool, name)
-    spec = video_spec(request, config, backbone, encoder)
+    plan = Plan.of(request, config, backbone, encoder)
+    spec = video_spec(request, config, backbone, encoder, plan)
     cells = camera_cells(backbone, request)
     video_file, latents_file, record_file = (request.out / f"{name}{suffix}" for suffix in SUFFIXES)
     blocks, pixels = [], []
     decode = backbone.decoder.stream()
-    with History(memory, key, spec) as history, VideoWriter(video_file, fps=backbone.decoder.fps) as video:
-        meter.begin(name)
-        for block in _roll(request, config, backbone, encoder, history):
-            frames = decode(block.latents)
-            video.append(frames)
-            blocks.append(replace(block, latents=block.latents.cpu()))
-            if cells:
-                pixels.append(frames)
-            meter.advance(name, len(block.span))
-    latents = torch.cat([block.latents for block in blocks]).contiguous()
-    # One entry: safetensors writes several in an order that changes from process to process.
-    about = {"video": json.dumps(spec.metadata, sort_keys=True)}
-    latents_file.write_bytes(save({"latents": latents}, metadata=about))
+    with history_of(request, key, spec, plan, memory) as history:
+        with VideoWriter(video_file, fps=backbone.decoder.fps) as video:
+            meter.begin(name)
+            for block in _roll(request, config, backbone, encoder, history):
+                frames = decode(block.latents)
+                video.append(frames)
+                blocks.append(replace(block, latents=block.latents.cpu()))
+                if cells:
+                    pixels.append(frames)
+                meter.advance(name, len(block.span))
+        write_latents(latents_file, blocks, history.spec)
+        history.settle()
     record = RolloutRecord(
         pool=request.pool,
         video=name,
@@ -126,7 +128,24 @@ def generate_one(
     return Output(record=record, files=(video_file, latents_file, record_file))
 
 
-def video_spec(request: Request, config: RolloutConfig, backbone: Backbone, encoder: Encoder) -> VideoSpec:
+def history_of(request: Request, key: VideoKey, spec: VideoSpec, plan: Plan, memory: Memory) -> History:
+    """A new video, or the one that is to be continued. Raises PlanError, HistoryNotEmptyError and more."""
+    past = taken_over(memory, key, plan) if request.resume else None
+    spec = spec if past is None else past.spec
+    return History(memory, key, spec, past=past, patience_s=request.patience_s)
+
+
+def write_latents(path: Path, blocks: Sequence[RolledBlock], spec: VideoSpec) -> None:
+    """All latents [F, C, H, W], with the metadata of their video."""
+    latents = torch.cat([block.latents for block in blocks]).contiguous()
+    # One entry: safetensors writes several in an order that changes from process to process.
+    about = {"video": json.dumps(dict(spec.metadata), sort_keys=True)}
+    path.write_bytes(save({"latents": latents}, metadata=about))
+
+
+def video_spec(
+    request: Request, config: RolloutConfig, backbone: Backbone, encoder: Encoder, plan: Plan
+) -> VideoSpec:
     """What the memory is told about the video; whoever inspects it reads the window from the metadata."""
     window = {name: str(value) for name, value in asdict(config.window).items()}
     return VideoSpec(
@@ -142,6 +161,7 @@ def video_spec(request: Request, config: RolloutConfig, backbone: Backbone, enco
             "latent_fps": f"{backbone.decoder.latent_fps:g}",
             **window,
             **_story(request),
+            PLAN: plan.to_json(),
         },
     )
 
@@ -179,10 +199,8 @@ def _roll(
     request: Request, config: RolloutConfig, backbone: Backbone, encoder: Encoder, history: History
 ) -> Iterator[RolledBlock]:
     track = PromptTrack.of(request.schedule, backbone.text, request.num_blocks)
-    noise = SeededNoise(
-        request.prompt,
-        request.seed,
-        blocks=request.num_blocks,
+    noise = JoinedNoise(
+        request.noise,
         block_frames=request.block_frames,
         passes=len(config.sampling.steps),
         latent_shape=config.geometry.latent_shape,

@@ -8,6 +8,8 @@ of a longer one.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,6 +66,45 @@ class SeededNoise:
 
     def _draw(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self._generator, dtype=torch.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisePart:
+    """What the noise of a video is drawn from, from block `from_block` on; see `SeededNoise`."""
+
+    from_block: int = 0
+    prompt: str
+    seed: int
+    num_blocks: int
+
+
+class JoinedNoise:
+    """Noise of several parts: a fork draws its own from where it left its parent."""
+
+    def __init__(
+        self,
+        parts: Sequence[NoisePart],
+        *,
+        block_frames: int,
+        passes: int,
+        latent_shape: tuple[int, int, int],
+    ) -> None:
+        """parts: in order, the first from block 0."""
+        self._starts = [part.from_block for part in parts]
+        self._noises = [
+            SeededNoise(
+                part.prompt,
+                part.seed,
+                blocks=part.num_blocks,
+                block_frames=block_frames,
+                passes=passes,
+                latent_shape=latent_shape,
+            )
+            for part in parts
+        ]
+
+    def block(self, index: int) -> BlockNoise:
+        return self._noises[bisect_right(self._starts, index) - 1].block(index)
 
 
 def noise_seed(prompt: str, seed: int) -> int:

@@ -42,6 +42,7 @@ class Parcel:
 
     def __init__(self, block: Block, search: Search, known: Sequence[Handle]) -> None:
         self.block, self.search, self.known = block, search, known
+        self.asks = search != NO_SEARCH
         self.num_bytes = sum(len(payload) for part in block.parts.values() for payload in part)
         self.answer: Recalled | None = None
         self.error: Exception | None = None
@@ -58,6 +59,7 @@ class Outbox:
         self._key, self._exchange, self._patience_s = key, exchange, patience_s
         self._waiting: deque[Parcel] = deque()
         self._changed = threading.Condition()
+        self._trouble = ""
         self._away, self._away_since = "", 0.0
         self._failure: Exception | None = None
         self._closing = threading.Event()
@@ -79,11 +81,13 @@ class Outbox:
         Raises the error of this block, and in a patient outbox that of one before it.
         """
         if not parcel.settled.wait(self._patience_s):
-            self._lose(f"no answer within {self._patience_s:g} s")
+            self._lose()
         with self._changed:
             if error := self._failure or parcel.error:
                 raise error
-            return parcel.answer or Recalled(degraded=self._away or "the answer came too late")
+            if parcel.answer is not None or not parcel.asks:
+                return parcel.answer or Recalled()
+            return Recalled(degraded=self._away or "the answer came too late")
 
     def settle(self, timeout_s: float) -> None:
         """Return when everything has been sent. Raises NotKeptError, and the error of a block."""
@@ -92,7 +96,7 @@ class Outbox:
             if self._failure is not None:
                 raise self._failure
             if self._waiting:
-                raise NotKeptError(self._key, self._spans(), self._away or f"not sent in {timeout_s:g} s")
+                raise NotKeptError(self._key, self._spans(), self._trouble or f"not in {timeout_s:g} s")
 
     def close(self) -> None:
         """Send no more, and log what was not sent."""
@@ -112,7 +116,7 @@ class Outbox:
                 if self._patience_s is None or not isinstance(error, AWAY):
                     self._fail(parcel, error)
                     return
-                self._lose(f"{type(error).__name__}: {error}")
+                self._trouble = f"{type(error).__name__}: {error}"
                 self._closing.wait(pause_s)
             else:
                 self._keep(parcel, answer)
@@ -130,6 +134,7 @@ class Outbox:
                     _named([parcel.block.span, *self._spans()]),
                 )
                 self._away = ""
+            self._trouble = ""
             parcel.answer = answer
             parcel.settled.set()
             self._changed.notify_all()
@@ -145,12 +150,13 @@ class Outbox:
                 concerned.settled.set()
             self._changed.notify_all()
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self) -> None:
         """From now on nobody waits for an answer, until one comes."""
         with self._changed:
             if not self._waiting:
                 return
             if not self._away:
+                reason = self._trouble or f"no answer within {self._patience_s:g} s"
                 self._away, self._away_since = reason, time.monotonic()
                 first = self._waiting[0].block.span
                 _log.warning(

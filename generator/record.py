@@ -49,6 +49,12 @@ class BlockRecord:
 
     retrieved: tuple[RetrievedFrame, ...] = ()
 
+    degraded: str = ""
+    """Why the memory could not be asked for it."""
+
+    replayed: bool = False
+    """Whether the memory had it before this run, which then only made its keys and values again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutRecord:

@@ -46,6 +46,8 @@ def block_records(blocks: Sequence[RolledBlock], memory: Memory, key: VideoKey) 
                 )
                 for hit in block.hits
             ),
+            degraded=block.degraded,
+            replayed=block.replayed,
         )
         for block in blocks
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from generator.noise import NoisePart
 from generator.record import rollout_name
 from generator.schedule import Schedule, Turn
 from generator.switching import Switching
@@ -36,6 +37,18 @@ class Request:
     switching: Switching = field(default_factory=Switching)
     """What becomes of the past where one does."""
 
+    resume: bool = False
+    """Whether the memory has the videos already, and they are to be continued."""
+
+    drawn: tuple[NoisePart, ...] = ()
+    """What the noise is drawn from where that is more than prompt and seed: in forks."""
+
+    loading: Mapping[str, object] = field(default_factory=dict)
+    """Options of the command line that chose the model, for whoever has to load it again."""
+
+    patience_s: float | None = None
+    """How long a block waits for a memory that is away before it does without it; None: that is an error."""
+
     def name(self, method: str) -> str:
         """Name of a rollout: the only one bears the video's own, whatever its method."""
         return rollout_name(self.video, method) if len(self.methods) > 1 else self.video
@@ -43,6 +56,11 @@ class Request:
     @property
     def schedule(self) -> Schedule:
         return Schedule(self.prompt, self.turns)
+
+    @property
+    def noise(self) -> tuple[NoisePart, ...]:
+        """What the noise of all blocks is drawn from."""
+        return self.drawn or (NoisePart(prompt=self.prompt, seed=self.seed, num_blocks=self.num_blocks),)
 
     @property
     def num_blocks(self) -> int:

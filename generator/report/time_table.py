@@ -65,7 +65,8 @@ def mean_parts(records: Iterable[RolloutRecord]) -> dict[str, dict[str, float]]:
 
 
 def _steady(blocks: Sequence[BlockRecord]) -> list[BlockRecord]:
-    return [block for block in blocks if block.start >= STEADY_FROM_FRAME] or list(blocks)
+    made = [block for block in blocks if not block.replayed] or blocks
+    return [block for block in made if block.start >= STEADY_FROM_FRAME] or list(made)
 
 
 def _mean(blocks: Sequence[BlockRecord]) -> dict[str, float]:

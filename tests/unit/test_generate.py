@@ -1,15 +1,10 @@
-import numpy as np
 import pytest
-import torch
-from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from grey import PROMPT, grey_backbone, request_for
 from safetensors.torch import load_file
 
 from encoder.model import AvgPool
-from generator.backbones import Backbone, ToyText
-from generator.causal_wan import CausalWan
-from generator.configs import Geometry, Sampling, Window
 from generator.errors import HistoryNotEmptyError
-from generator.generate import Request, drop, generate, write_side_by_side
+from generator.generate import drop, generate, write_side_by_side
 from generator.progress import LineMeter
 from generator.record import RolloutRecord
 from generator.report.side_by_side import PANEL
@@ -17,49 +12,10 @@ from generator.video import read_frames
 from memory_service.engine import MemoryEngine
 from memory_service.types import VideoKey
 
-PROMPT = "a winter village at night; pan right 3s, pan left 3s"
-
-
-class GreyDecoder:
-    """Latents as grey levels, two pixel frames for each but the first."""
-
-    fps, latent_fps = 8.0, 4.0
-
-    def stream(self):
-        started = False
-
-        def decode_next(latents):
-            nonlocal started
-            grey = (latents.mean(1).tanh() * 100 + 128).to(torch.uint8).numpy()
-            frames = grey.repeat(2, axis=0)[0 if started else 1 :]
-            started = True
-            return np.stack([frames] * 3, axis=-1)
-
-        return decode_next
-
 
 @pytest.fixture(scope="module")
 def backbone():
-    torch.manual_seed(0)
-    model = WanTransformer3DModel(
-        patch_size=(1, 4, 1),
-        num_attention_heads=2,
-        attention_head_dim=24,
-        text_dim=64,
-        freq_dim=32,
-        ffn_dim=32,
-        num_layers=1,
-        rope_max_seq_len=1024,
-    )
-    return Backbone(
-        name="grey",
-        model=CausalWan(model),
-        text=ToyText(),
-        decoder=GreyDecoder(),
-        geometry=Geometry(height=8, width=8, patch=(1, 4, 1)),
-        window=Window(),
-        sampling=Sampling(steps=(1000, 500)),
-    )
+    return grey_backbone()
 
 
 @pytest.fixture
@@ -67,20 +23,6 @@ def memory(tmp_path):
     engine = MemoryEngine(tmp_path / "memory")
     yield engine
     engine.close()
-
-
-def request_for(tmp_path, *methods, num_frames=27, **window_changes):
-    return Request(
-        prompt=PROMPT,
-        seed=1,
-        methods=methods,
-        num_frames=num_frames,
-        pool="films",
-        video="village",
-        out=tmp_path / "out",
-        block_frames=3,
-        window_changes=window_changes,
-    )
 
 
 def test_one_rollout_leaves_video_latents_and_record(tmp_path, backbone, memory):

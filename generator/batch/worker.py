@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import queue
-import signal
 import sys
 import threading
 import time
@@ -98,19 +97,20 @@ def outcome_of(output: Output, seconds: float) -> Outcome:
 
 
 def orders(lines: IO[str]) -> Iterator[Order]:
-    """Orders as they come. When the parent is gone, what is being made for it is interrupted."""
+    """Orders as they come. Where the parent is gone while one is being made, so is this process."""
     waiting: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     busy = threading.Event()
 
     def read() -> None:
         for line in lines:
+            busy.set()
             waiting.put(line)
         waiting.put(None)
         if busy.is_set():
-            os.kill(os.getpid(), signal.SIGTERM)
+            # The parent was killed, and its memory goes too: in order, this would wait for that to come back.
+            os._exit(1)
 
     threading.Thread(target=read, daemon=True).start()
     while (line := waiting.get()) is not None:
-        busy.set()
         yield Order.from_line(line)
         busy.clear()

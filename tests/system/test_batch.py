@@ -29,7 +29,7 @@ JOBS = [
     for seed in (0, 3)
     for method in ("", "-native")
 ]
-PROCESSES_END_S = 30.0
+PROCESSES_END_S = 10.0
 
 
 class Batches:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +27,20 @@ NOTHING, TRACK, VISITED, HERE = (240, 241, 243), (215, 219, 224), (120, 160, 210
 class Comparison:
     """The videos of one prompt: title -> video file, all of the same length and size, `fps` frames a second.
 
-    `cells` says where the camera stands in each frame, where that is known; else it is empty.
+    `cells` says where the camera stands in each frame, where that is known; else it is empty. `turns` are
+    prompts that come later, by the second from which they hold, in order.
     """
 
     prompt: str
     fps: float
     panels: Mapping[str, Path]
     cells: Sequence[int] = ()
+    turns: Mapping[float, str] = field(default_factory=dict)
+
+    def prompt_at(self, frame: int) -> str:
+        """The prompt that a frame was made by."""
+        begun = [prompt for second, prompt in self.turns.items() if second * self.fps <= frame]
+        return begun[-1] if begun else self.prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,8 @@ class Canvas:
     def draw(self, moment: Moment) -> Image.Image:
         picture = self._background.copy()
         draw = ImageDraw.Draw(picture)
+        prompt = self._comparison.prompt_at(moment.number)
+        draw.text((GAP, PROMPT / 2), prompt, font=font(14), fill=MUTED, anchor="lm")
         corner = picture.width - GAP, PROMPT / 2
         draw.text(corner, self._seconds(moment.number), font=font(17, bold=True), fill=INK, anchor="rm")
         self._paste(picture, moment.frames, PROMPT + TITLE)
@@ -107,7 +116,6 @@ class Canvas:
         height = self._second_row + (CAPTION + PANEL + GAP + PATH if known else 0)
         canvas = Image.new("RGB", (self._left(len(self._comparison.panels)), height), PAPER)
         draw = ImageDraw.Draw(canvas)
-        draw.text((GAP, PROMPT / 2), self._comparison.prompt, font=font(14), fill=MUTED, anchor="lm")
         for column, title in enumerate(self._comparison.panels):
             x, y = self._left(column), self._second_row + CAPTION
             draw.text((x, PROMPT + TITLE / 2), title, font=font(19, bold=True), fill=INK, anchor="lm")

@@ -150,3 +150,15 @@ def test_rows_are_the_fullest_blocks_spread_over_the_video():
 def test_a_video_that_recalled_nothing_has_no_sheet(tmp_path):
     with pytest.raises(ValueError, match="recalled nothing"):
         recall_sheet.draw(recalled_record(recalling(0)), plain(RED), tmp_path / "sheet.png")
+
+
+def test_the_prompt_above_the_panels_is_that_of_the_moment():
+    comparison = Comparison(prompt="day", fps=4.0, panels={}, turns={1.5: "dusk", 3.0: "night"})
+    assert [comparison.prompt_at(frame) for frame in (0, 5, 6, 11, 12, 40)] == [
+        "day",
+        "day",
+        "dusk",
+        "dusk",
+        "night",
+        "night",
+    ]

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from diffusers import WanTransformer3DModel
 from torch import Size, Tensor, nn
 from torch.nn import functional as F
@@ -70,17 +71,18 @@ def from_weights(weights: Mapping[str, Tensor], *, alpha: float | None = None) -
     return Lora(pairs, scale=1.0 if alpha is None else alpha / ranks.pop())
 
 
-def merge(weights: Mapping[str, Tensor], lora: Lora) -> dict[str, Tensor]:
-    """Weights under original names with W + scale * B A in place of every adapted W, in float32.
+def merge(weights: Mapping[str, Tensor], lora: Lora, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """Weights under original names with W + scale * B A in place of every adapted W.
 
-    Merging before the weights are cast keeps the one rounding of the cast. Raises CheckpointError.
+    Each is merged in float32 and cast at once: one rounding, and never all of them in float32. On the CPU
+    whatever runs the model, so that its weights are the same everywhere. Raises CheckpointError.
     """
     adapted = {name: tensor for name, tensor in weights.items() if ADAPTED.fullmatch(name)}
     _check(lora, {name.removesuffix(".weight"): tensor.shape for name, tensor in adapted.items()})
     merged = dict(weights)
     for module, (a, b) in lora.pairs.items():
         name = f"{module}.weight"
-        merged[name] = adapted[name].float() + lora.scale * (b.float() @ a.float())
+        merged[name] = (adapted[name].float() + lora.scale * (b.float() @ a.float())).to(dtype)
     return merged
 
 

@@ -47,7 +47,7 @@ def longlive(
     folder = hub.base_folder(root)
     weights, lora = load_weights(base_file, "generator"), load_lora(lora_file)
     if merged:
-        weights = merge(weights, lora)
+        weights = merge(weights, lora, setup.dtype)
     transformer = build_transformer(folder_config(folder), weights, setup.dtype, original=True)
     if not merged:
         attach(transformer, lora)

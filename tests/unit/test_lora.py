@@ -32,7 +32,7 @@ def small_weights() -> dict[str, Tensor]:
 
 
 def merged_model(lora: Lora, dtype: torch.dtype) -> WanTransformer3DModel:
-    return build_transformer(TINY, merge(small_weights(), lora), dtype, original=True)
+    return build_transformer(TINY, merge(small_weights(), lora, dtype), dtype, original=True)
 
 
 def unmerged_model(lora: Lora, dtype: torch.dtype) -> WanTransformer3DModel:

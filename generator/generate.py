@@ -74,6 +74,7 @@ def write_side_by_side(request: Request, outputs: Sequence[Output]) -> Path:
         fps=first.fps,
         panels={method_title(output.record.method): output.files[0] for output in outputs},
         cells=first.camera_cells,
+        turns={turn.block * request.block_frames / first.latent_fps: turn.prompt for turn in request.turns},
     )
     side_by_side.write(comparison, path)
     return path

@@ -7,18 +7,18 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from generator.rope import Phases, angles
+from generator.rope import CACHED_PHASES, Phases, angles, on_device
 
 
 class ExactRotation:
     """Products in complex128; twice the work of `FloatRotation` and more, and other bits in bfloat16."""
 
     @staticmethod
-    @lru_cache(maxsize=256)
+    @lru_cache(maxsize=CACHED_PHASES)
     def phases(
         positions: tuple[int, ...], rows: int, columns: int, head_dim: int, device: torch.device
     ) -> Phases:
-        turns = angles(torch.tensor(positions, device=device), rows, columns, head_dim)
+        turns = angles(on_device(positions, device), rows, columns, head_dim)
         return (torch.polar(torch.ones_like(turns), turns),)
 
     def rotate(self, x: Tensor, phases: Phases) -> Tensor:

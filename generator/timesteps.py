@@ -22,5 +22,7 @@ class ExactTimesteps(nn.Module):
 
     def forward(self, timesteps: Tensor) -> Tensor:
         """[T] -> float32 [T, channels]: all cosines, then all sines."""
-        angles = timesteps.double()[:, None] * self._frequencies.to(timesteps.device)
+        if self._frequencies.device != timesteps.device:
+            self._frequencies = self._frequencies.to(timesteps.device)  # once: a copy waits for the device
+        angles = timesteps.double()[:, None] * self._frequencies
         return torch.cat([angles.cos(), angles.sin()], dim=-1).float()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 
@@ -35,23 +36,45 @@ class Timings:
 
 
 class Stopwatch:
-    """Collects the parts of one block; waits for the device at the end of each, to charge it there."""
+    """Collects the parts of one block on the clock of the device; the host waits for it in `stop` only.
+
+    A part begins on a GPU when what was queued before is done, and ends with the last of what it queued or
+    with the host's last step, whichever is later: `wait` is what the memory takes longer than the clean pass.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._started = time.perf_counter()
-        self._seconds: dict[str, float] = {}
+        self._marks: dict[str, tuple[Mark, Mark]] = {}
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        started = time.perf_counter()
+        started = self._mark()
         yield
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        self._seconds[part] = time.perf_counter() - started
+        self._marks[part] = started, self._mark()
 
     def stop(self, background_seconds: Mapping[str, float]) -> Timings:
         """All parts, with those that were measured in the background."""
+        if self._device.type == "cuda":
+            torch.cuda.current_stream(self._device).synchronize()
         total = {"total": time.perf_counter() - self._started}
-        parts = self._seconds | dict(background_seconds) | total
+        own = {part: _seconds_between(*marks) for part, marks in self._marks.items()}
+        parts = own | dict(background_seconds) | total
         return Timings(**{part: 1000 * seconds for part, seconds in parts.items()})
+
+    def _mark(self) -> Mark:
+        if self._device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+
+Mark: TypeAlias = "float | torch.cuda.Event"
+"""A moment: seconds of the host's clock, or an event of the device's."""
+
+
+def _seconds_between(first: Mark, last: Mark) -> float:
+    if isinstance(first, torch.cuda.Event):
+        return first.elapsed_time(last) / 1000
+    return last - first

@@ -19,7 +19,7 @@ from generator.attention import TextKV
 from generator.configs import Geometry, Window
 from generator.context import Compression, Context
 from generator.kv_cache import KEY, VALUE, KVCache
-from generator.rope import MAX_POSITION, Phases, Rotation, axis_dims
+from generator.rope import MAX_POSITION, Phases, Rotation, axis_dims, on_device
 from generator.slots import AttendedFrames, FrameSlots
 
 
@@ -58,11 +58,15 @@ def scores(queries: Tensor, keys: Tensor) -> Tensor:
     return keys.flatten(1).float() @ queries.flatten() / (sqrt(head_dim) * heads)
 
 
-def best(scores: Tensor, count: int, uses: Tensor, reuse_limit: int | None) -> Tensor:
-    """Indices of the `count` highest scores among tokens that may be chosen once more, ascending."""
+def best(scores: Tensor, count: int, uses: Tensor, reuse_limit: int | None, fresh: int = 0) -> Tensor:
+    """Indices of the `count` highest scores among tokens that may be chosen once more, ascending.
+
+    fresh: how many of the tokens were never chosen; where they suffice, nothing has to wait for the device.
+    """
     if reuse_limit is not None:
         scores = scores.masked_fill(uses >= reuse_limit, -torch.inf)
-    count = min(count, int((scores > -torch.inf).sum()))
+    if fresh < count:
+        count = min(count, int((scores > -torch.inf).sum()))
     return scores.topk(count).indices.sort().values
 
 
@@ -138,13 +142,15 @@ class TokenSlots:
     def _choose(self, layer: int) -> None:
         candidates = self.candidates(layer)
         limit = self.compression.reuse_limit
-        indices = best(self.rank(layer, candidates), self._room, candidates.uses, limit)
+        kept = self.chosen[layer]
+        fresh = len(candidates.uses) - (0 if kept is None else len(kept.uses))
+        indices = best(self.rank(layer, candidates), self._room, candidates.uses, limit, fresh)
         chosen = candidates.at(indices)
         chosen = Tokens(chosen.keys, chosen.values, chosen.frames, chosen.places, chosen.uses + 1)
         times, F = chosen.frames, self._cache.shape.tokens_per_frame
         if self.compression.positions:
             order = torch.arange(len(indices), device=indices.device) // F
-            times = torch.tensor(self.compression.positions, device=indices.device)[order]
+            times = on_device(self.compression.positions, indices.device)[order]
         region = slice(self._room - len(indices), self._room)
         self._slots.keys[layer, region] = self._rotated(chosen.keys, times, chosen.places)
         self._slots.values[layer, region] = chosen.values

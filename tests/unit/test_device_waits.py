@@ -1,0 +1,95 @@
+"""The host never waits for the device while a block is made, but where it must.
+
+The model lies on torch's meta device, which has no data: whatever would read a value of it raises, and each
+copy from the host to it is seen by the dispatcher. On a GPU the first would wait for all that is queued, and
+so would the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from diffusers import WanTransformer3DModel
+from tiny_rollouts import GEOMETRY, TINY
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from generator.block_sampler import BlockSampler
+from generator.causal_wan import CausalWan
+from generator.configs import Sampling, Window
+from generator.context import block_spans
+from generator.methods import POLICIES, policy_named
+from generator.noise import BlockNoise
+from generator.reference_numerics import ReferenceWan
+from generator.text import PromptTrack
+from memory_service.types import Handle, VideoKey
+
+BLOCKS = 10
+"""Deep Forcing compresses in two of them."""
+
+
+class HostTouches(TorchDispatchMode):
+    """Operations that take tensors of the host; scalars of no dimension travel with a launch and are free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        result = function(*arguments, **(named or {}))
+        tensors = [leaf for leaf in tree_leaves((arguments, named, result)) if isinstance(leaf, torch.Tensor)]
+        if any(not tensor.is_meta for tensor in tensors):
+            self.seen.append(str(function))
+        return result
+
+
+@contextmanager
+def untouched() -> Iterator[None]:
+    with HostTouches() as touches:
+        yield
+    assert touches.seen == []
+
+
+def handle(frame: int) -> Handle:
+    return Handle(VideoKey("tiny", "video"), 1, frame)
+
+
+def noise_on_the_device() -> BlockNoise:
+    shape = (3, *GEOMETRY.latent_shape)
+    return BlockNoise(torch.empty(shape, device="meta"), torch.empty(3, *shape, device="meta"))
+
+
+@pytest.mark.parametrize("kind", [CausalWan, ReferenceWan])
+@pytest.mark.parametrize("method", sorted(POLICIES))
+@torch.inference_mode()
+def test_passes_need_nothing_of_the_host(method, kind) -> None:
+    """After the first block, which brings tables and the prompt to the device.
+
+    deep_forcing too, which lets each layer choose tokens in its first pass.
+    """
+    with torch.device("meta"):
+        model = kind(WanTransformer3DModel(**TINY))
+    policy = policy_named(method)
+    window = policy.window(Window())
+    spans = list(block_spans(BLOCKS, window))
+    track = PromptTrack(embeds=torch.zeros(1, 5, TINY["text_dim"]), rows=(0,) * BLOCKS)
+    compression = policy.context(window, spans[0]).compression
+    sampler = BlockSampler(model, GEOMETRY, window, Sampling(), track, None, handle, compression)
+    for index, span in enumerate(spans):
+        sampler.attend(index, policy.context(window, span))
+        if index == 0:
+            sampler.recache(sampler.denoise(noise_on_the_device()))
+            continue
+        with untouched():
+            sampler.recache(sampler.denoise(noise_on_the_device()))
+
+
+def test_a_value_that_is_read_would_be_seen() -> None:
+    value = torch.zeros(2, device="meta")
+    with pytest.raises(RuntimeError, match="meta"):
+        bool(value.sum() > 0)
+    with pytest.raises(AssertionError), untouched():
+        value.copy_(torch.ones(2))

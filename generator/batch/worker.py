@@ -34,8 +34,7 @@ KNOWN = (GeneratorError, ServiceError, CheckpointError, OSError, ValueError)
 def work(options: argparse.Namespace) -> None:
     """Be worker number `options.worker` of a batch. Raises KNOWN where it cannot begin."""
     torch.set_num_threads(options.threads)
-    devices = options.device.split(",")
-    options.device = devices[(options.worker - 1) % len(devices)]
+    options.device = device_of(options.device, options.worker)
     maker = Maker(options, connect(options.memory, options.environment))
     try:
         print(READY, flush=True)
@@ -94,6 +93,12 @@ def outcome_of(output: Output, seconds: float) -> Outcome:
         timings=timings_of(record),
         retrievals=retrievals_of(record),
     )
+
+
+def device_of(devices: str, worker: int) -> str:
+    """The device of one worker, where "cuda:0,cuda:1" are shared out in turn."""
+    names = devices.split(",")
+    return names[(worker - 1) % len(names)]
 
 
 def orders(lines: IO[str]) -> Iterator[Order]:

@@ -24,6 +24,9 @@ A batch that is started again makes what is not complete. A job is complete wher
 frames, window, model, content of the weights and versions are those that it was made with, and its files have
 the same bytes.
 
+Results do not depend on the number of workers or on the order of the list. That is why --threads is 1 here
+unless it is given: how sums are split over threads changes their last bits.
+
 example:
   reverie-generate batch prompts.txt --out out/batch --workers 2 --methods longlive_rag,native --seeds 0-3
 """
@@ -43,7 +46,6 @@ def add(commands: Commands) -> None:
     add_shared_memory(batch)
     add_window(batch)
     add_model(batch)
-    # How many workers there are must not decide how sums are split over threads, hence what their bits are.
     batch.set_defaults(threads=1, execute=execute)
 
 
@@ -54,7 +56,12 @@ def add_list(batch: argparse.ArgumentParser) -> None:
         "--methods", type=methods, default=METHODS[:1], metavar="A,B", help=f"of {', '.join(METHODS)}"
     )
     what.add_argument("--seeds", type=seeds, default=(0,), metavar="N,N-N", help="default: 0")
-    what.add_argument("--frames", type=int, default=240, help="latent frames a video; default: %(default)s")
+    what.add_argument(
+        "--frames",
+        type=int,
+        default=240,
+        help="latent frames a video, whole blocks of 3; default: %(default)s",
+    )
     what.add_argument(
         "--out", type=Path, default=Path("out/batch"), metavar="DIR", help="default: %(default)s"
     )

@@ -8,6 +8,7 @@ from generator.__main__ import main
 from generator.batch.batch import worker_command
 from generator.batch.board import BarBoard, LineBoard, Tally, board_for
 from generator.batch.summary import retrievals_of, timings_of
+from generator.batch.worker import device_of
 from generator.commands.batch import methods, seeds
 from generator.options import parser
 from generator.record import BlockRecord, RetrievedFrame, RolloutRecord
@@ -72,6 +73,11 @@ def test_workers_read_the_same_options():
     assert command[1:3] == ["-m", "generator"]
     theirs = vars(parser().parse_args(command[3:]))
     assert {**theirs, "words": words} == {**vars(options), "worker": 2, "memory": "127.0.0.1:7"}
+
+
+def test_workers_take_turns_on_devices():
+    assert [device_of("cuda:0,cuda:1", worker) for worker in (1, 2, 3)] == ["cuda:0", "cuda:1", "cuda:0"]
+    assert device_of("cpu", 5) == "cpu"
 
 
 def test_threads_do_not_depend_on_the_number_of_workers():

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from generator import hub
 from generator.batch import manifest
 from generator.batch.books import Books
 from generator.batch.fingerprints import Fingerprint, Fingerprints, digest_of, file_sha256
@@ -13,7 +14,7 @@ from generator.batch.ledger import Ledger
 from generator.batch.messages import Outcome
 from generator.batch.plan import make_plan
 from generator.batch.prompts import NamedPrompt
-from generator.errors import ConfigError
+from generator.errors import ConfigError, MissingFileError
 from generator.options import parser
 
 PROMPTS = [NamedPrompt("village", "a village"), NamedPrompt("forest", "a forest")]
@@ -209,6 +210,37 @@ def test_a_recipe_knows_weights_by_content_and_other_options_by_value(tmp_path):
     (folder / "x.safetensors").write_text("two")
     assert recipe(options_of(tmp_path, *words), Fingerprints()) != first
     assert str(folder) not in json.dumps(first)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A root where all published files lie, next to nothing each."""
+    places = [
+        *hub.ENCODER,
+        *hub.BASE,
+        *(place for files in hub.GENERATORS.values() for f in files for place in f),
+    ]
+    for place in places:
+        place.below(tmp_path).parent.mkdir(parents=True, exist_ok=True)
+        place.below(tmp_path).write_text("{}")
+    return tmp_path
+
+
+def test_published_weights_are_their_own_files_and_not_all_of_their_root(root):
+    words = ("--weights", str(root), "--backbone", "longlive")
+    prints = Fingerprints()
+    first = recipe(options_of(root, *words), prints)
+    assert set(first["weights"]) == {"generator.0", "generator.1", "base", "encoder"}
+    hub.locate(hub.GENERATORS["self_forcing"][0], root).write_text("other")
+    assert recipe(options_of(root, *words), Fingerprints()) == first
+    hub.locate(hub.GENERATORS["longlive"][1], root).write_text("other")
+    assert recipe(options_of(root, *words), Fingerprints()) != first
+    assert not [name for name in prints.used if "self_forcing" in name]
+
+
+def test_published_weights_that_are_not_there_are_an_error_with_a_command(tmp_path):
+    with pytest.raises(MissingFileError, match="hf download"):
+        recipe(options_of(tmp_path, "--weights", str(tmp_path), "--backbone", "longlive"), Fingerprints())
 
 
 def test_weights_that_are_not_there_are_an_error(tmp_path):

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import cache as memoized
 
 import torch
 from torch import Tensor
 
-from generator.attention import TextKV
 from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Sampling, Window
 from generator.context import Compression, Context
 from generator.context_cache import ContextCache
-from generator.history import History
-from generator.kv.config import KVConfig
-from generator.kv.host_tier import HostTier
-from generator.kv.recreation import Recreation, Surroundings
-from generator.kv.tiers import KVTiers
-from generator.kv.traffic import Traffic
-from generator.kv_cache import KVCache
+from generator.kv_cache import HostTier, KVCache
 from generator.noise import BlockNoise
 from generator.sampling import denoise, flow_schedule, pass_timesteps, sigma_at
 from generator.slots import FrameSlots
@@ -40,31 +33,14 @@ class BlockSampler:
         window: Window,
         sampling: Sampling,
         track: PromptTrack,
-        history: History,
-        kv: KVConfig | None = None,
-        host: HostTier | None = None,
+        host: HostTier | None,
+        handle_of: Callable[[int], Handle],
         compression: Compression | None = None,
     ) -> None:
-        """kv: None where nothing is ever retrieved. host: the host tier, if there is one. compression: of a
-        method that keeps single tokens of older frames; None where frames stay whole."""
+        """compression: of a method that keeps single tokens of older frames; None where frames stay whole."""
         schedule = flow_schedule(sampling.shift)
-        shape = model.kv_shape(geometry)
+        cache = KVCache(model.kv_shape(geometry), window.sink_frames, host, handle_of)
         self._model = model
-        self._block_frames = window.block_frames
-        self._tiers = None
-        if kv is not None:
-            clean = torch.tensor(sampling.context_timestep, device=model.device)
-            around = Surroundings(
-                handle_of=history.handle,
-                latents=history.latents,
-                sink=lambda frame: self.cache.slab(frame),
-                text=self._text_of,
-            )
-            recreation = Recreation(model, geometry, window, clean, kv.layout, around)
-            self._tiers = KVTiers(
-                shape, host, device_frames=kv.frames_on_device(shape), recreation=recreation
-            )
-        cache = KVCache(shape, window.sink_frames, self._tiers, history.handle)
         self.cache = cache
         self._window = WindowRecache(cache, window.sink_frames)
         self.slots: ContextCache = (
@@ -82,17 +58,9 @@ class BlockSampler:
 
     def attend(self, index: int, context: Context) -> None:
         """Begin block `index`: make room for it, load what it attends. Raises MissingKVError."""
-        self._text = self._text_kv(self._rows[index])
         self.slots.load(context)
         self._context = context
-
-    def prefetch(self, handles: Sequence[Handle]) -> None:
-        """Begin to bring what the next block retrieves, while this one is still made; in any thread."""
-        self.slots.prefetch(handles)
-
-    def traffic(self) -> Traffic:
-        """What the tiers did since the last call."""
-        return Traffic() if self._tiers is None else self._tiers.taken()
+        self._text = self._text_kv(self._rows[index])
 
     def denoise(self, noise: BlockNoise) -> Tensor:
         """Latents [n, C, H, W] of the block, in the model's dtype."""
@@ -126,7 +94,3 @@ class BlockSampler:
         for made, frames in self._window.blocks(switching):
             self.slots.reload(made.context, frames)
             self._model.flow(made.latents, self._clean, self.slots.recached(text))
-
-    def _text_of(self, frame: int | None) -> TextKV:
-        """The prompt of a frame of this video; None: of the block that is made now."""
-        return self._text if frame is None else self._text_kv(self._rows[frame // self._block_frames])

@@ -23,7 +23,7 @@ class HubFile:
     repo: str
     path: str
     num_bytes: int | None
-    """Size as the hub's pages round it; None where it is not known."""
+    """Size as the hub's pages round it, or as others noted it; None where it is not known."""
 
     def below(self, root: Path) -> Path:
         """Where it lies once it is fetched."""
@@ -101,16 +101,13 @@ def locate(places: Places, root: Path) -> Path:
     for place in places:
         if place.below(root).is_file():
             return place.below(root)
-    raise MissingFileError(
-        places[0].below(root), f"weights that this fetches: {commands(places[:1], root)[0]}"
-    )
+    raise _not_there(places[:1], root)
 
 
-def check_base(root: Path) -> None:
-    """Raises MissingFileError, with the command, unless all of BASE is there."""
-    if lacking := missing_base(root):
-        (command,) = commands(lacking, root)
-        raise MissingFileError(lacking[0].below(root), f"a part of Wan 2.1 that this fetches: {command}")
+def check(backbone: str, root: Path) -> None:
+    """Raises MissingFileError, with all commands that it needs, where a published backbone lacks a file."""
+    if lacking := missing(backbone, root):
+        raise _not_there(lacking, root)
 
 
 def missing(backbone: str, root: Path) -> list[HubFile]:
@@ -149,6 +146,13 @@ def size(files: Sequence[HubFile]) -> str:
     if unknown:
         text += f"{' and ' if text else ''}{unknown} of unknown size"
     return text or "0 GB"
+
+
+def _not_there(files: Sequence[HubFile], root: Path) -> MissingFileError:
+    return MissingFileError(
+        files[0].below(root),
+        f"weights, {size(files)}, that this fetches: {' && '.join(commands(files, root))}",
+    )
 
 
 def _is_whole_without(path: Path) -> bool:

@@ -42,8 +42,8 @@ def longlive(
     Raises MissingFileError, CheckpointError.
     """
     root = Path(root).expanduser()
+    hub.check("longlive", root)
     base_file, lora_file = (hub.locate(places, root) for places in hub.GENERATORS["longlive"])
-    hub.check_base(root)
     folder = hub.base_folder(root)
     weights, lora = load_weights(base_file, "generator"), load_lora(lora_file)
     if merged:
@@ -63,10 +63,9 @@ PUBLISHED: Mapping[str, Callable[[Path | str, Setup], Backbone]] = {
 
 def _single_file(name: str, root: Path, container: str, setup: Setup) -> Backbone:
     root = root.expanduser()
+    hub.check(name, root)
     (places,) = hub.GENERATORS[name]
-    file = hub.locate(places, root)
-    hub.check_base(root)
     folder = hub.base_folder(root)
-    weights = load_weights(file, container)
+    weights = load_weights(hub.locate(places, root), container)
     transformer = build_transformer(folder_config(folder), weights, setup.dtype, original=True)
     return assemble(name, transformer, folder, setup)

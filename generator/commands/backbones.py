@@ -67,7 +67,7 @@ def to_read(found: dict[str, Any]) -> str:
         lines.append(f"  {name:{width}}  {state['state']}{what}")
     lines.append(f"  {'wan':{width}}  any text-to-video Wan in diffusers' layout: --weights FOLDER")
     if found["commands"]:
-        lines += ["", "fetch what is missing (sizes as the hub shows them; pip install huggingface_hub):"]
+        lines += ["", "fetch what is missing (hf comes with the generator; sizes as the hub shows them):"]
     for entry in found["commands"]:
         lines += ["", f"  # {', '.join(entry['for'])}: {entry['size']}", f"  {entry['command']}"]
     if found["commands"]:

@@ -92,6 +92,14 @@ def test_a_missing_file_is_an_error_with_the_command_that_fetches_it(
     assert f"hf download {file.repo} {file.path} --local-dir {folder}" in str(error.value)
 
 
+def test_all_that_is_missing_is_said_at_once(tmp_path: Path, setup: Setup) -> None:
+    with pytest.raises(MissingFileError) as error:
+        longlive(tmp_path, setup)
+    assert str(error.value).count("hf download") == 2
+    assert " && hf download Wan-AI/" in str(error.value)
+    assert "31.7 GB" in str(error.value)
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 @pytest.mark.parametrize("part", ["tokenizer", "text_encoder", "vae"])
 def test_a_missing_part_of_wan_is_one_too(name: str, part: str, root: Path, setup: Setup) -> None:

@@ -78,6 +78,12 @@ class Scenes:
 
     switches: frozenset[int] = frozenset()
     cuts: frozenset[int] = frozenset()
+    keeps_window: bool = False
+    """Whether a method that would flush its window at a switch shall keep it."""
+
+    def __post_init__(self) -> None:
+        if not self.cuts <= self.switches:
+            raise ConfigError(f"a cut needs another prompt: {sorted(self.cuts - self.switches)} have none")
 
 
 NO_SCENES = Scenes()

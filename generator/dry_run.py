@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from generator.configs import Window
-from generator.context import NO_SCENES, Compression, Context, Policy, Scenes, block_spans, eligible
+from generator.context import (
+    NO_SCENES,
+    Compression,
+    Context,
+    Placed,
+    Policy,
+    Scenes,
+    block_spans,
+    eligible,
+)
 from memory_service.types import Handle, Span, VideoKey
 
 NO_VIDEO = VideoKey("dry", "run")
@@ -31,7 +40,7 @@ class Row:
     keys: str
     """Temporal positions of all keys, in the order of `attended`."""
     evicted: int
-    """Frames that have left the window before this block."""
+    """Frames that have left the window by the time the block is made."""
     note: str
     """What happens at the block: another prompt, a cut, a compression."""
 
@@ -55,7 +64,7 @@ def rows(policy: Policy, window: Window, num_blocks: int, scenes: Scenes = NO_SC
             attended=" ".join(_attended(context, allowed if searched else None, known, compressions > 0)),
             queries=_runs(context.query_positions),
             keys=" ".join(_keys(context, compressions > 0)),
-            evicted=max(0, context.keep_from - window.sink_frames),
+            evicted=context.keep_from - window.sink_frames,
             note=", ".join(_notes(index, scenes, context.compression)),
         )
 
@@ -116,8 +125,8 @@ def _notes(index: int, scenes: Scenes, compression: Compression | None) -> Itera
         yield f"compresses {_runs(range(whole.start, whole.stop))}"
 
 
-def _frames(placed: Iterable) -> list[int]:
-    return [frame.source for frame in placed]
+def _frames(placed: Iterable[Placed]) -> list[int]:
+    return [frame.source for frame in placed if isinstance(frame.source, int)]
 
 
 def _named(numbers: Sequence[int]) -> Iterator[str]:

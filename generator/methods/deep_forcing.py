@@ -33,8 +33,8 @@ FIRST_SHIFT_FROM = 21
 class DeepSink(Policy):
     """A sink of S frames (14 of a window of 21) that is moved to just before the local frames.
 
-    Code: once the window is full the sink starts at t - W, which leaves a gap of one block before the local
-    frames. Paper: no gap.
+    Code: it stays until the window is full and then moves by a block with every block; in a window of whole
+    blocks it starts at t - W, which leaves a gap of one block before the local frames. Paper: no gap.
     """
 
     name: str
@@ -54,10 +54,9 @@ class DeepSink(Policy):
         del scenes  # a change of prompt leaves the window as it is
         self.check_budget(0, retrieved)
         kept_from = first_kept(window, span)
-        is_full = span.stop > window.window_frames
-        newest = span.stop if self.paper else span.start
-        shift = max(0, newest - window.window_frames) if is_full else 0
-        return _context(window, span, shift, range(kept_from, span.start), kept_from)
+        full_from = window.window_frames - window.window_frames % window.block_frames
+        shift = span.stop - window.window_frames if self.paper else span.start - full_from
+        return _context(window, span, max(0, shift), range(kept_from, span.start), kept_from)
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,11 @@ class DeepForcing(DeepSink):
 
     Code: chosen tokens keep their positions, a token is chosen `reuse_limit` times at most, and the sink
     moves at compressions only. Paper (equations 10 and 11): chosen tokens take the positions between sink
-    and recent frames, without a gap and without a limit.
+    and recent frames, without a gap and without a limit; they are ranked at their own.
+
+    Where the limit leaves a layer fewer tokens than it may keep, the code places that layer's sink by what is
+    left; ours stays with that of the other layers. It cannot happen while a compression sees as many new
+    frames as it keeps, as the published one does (6 for 2).
     """
 
     sink_frames: int = 10
@@ -80,42 +83,44 @@ class DeepForcing(DeepSink):
 
     def check(self, window: Window, num_frames: int) -> None:
         super().check(window, num_frames)
-        middle = self.budget_frames - window.sink_frames - self.recent_frames
-        if middle < 0 or self.budget_frames + window.block_frames > window.window_frames:
+        if not window.sink_frames + self.recent_frames <= self.budget_frames <= window.window_frames:
             raise ConfigError(
-                f"{self.name} keeps {self.budget_frames} frames after a compression: they must hold "
-                f"{window.sink_frames} sink and {self.recent_frames} recent frames, and leave room for a "
-                f"block in {window.window_frames}"
+                f"{self.name} keeps {self.budget_frames} frames at a compression: they must hold "
+                f"{window.sink_frames} sink and {self.recent_frames} recent frames, and fit the window of "
+                f"{window.window_frames}"
             )
         if self.recent_frames < window.block_frames:
             raise ConfigError(f"recent_frames must hold a block, got {self.recent_frames}")
+        if self.budget_frames > FIRST_SHIFT_FROM and not self.paper:
+            raise ConfigError(f"budget_frames must be at most {FIRST_SHIFT_FROM}, got {self.budget_frames}")
+        last = Span(num_frames - window.block_frames, num_frames)
+        sink = self.context(window, last).sink
+        check_positions(self.name, max((placed.position for placed in sink), default=0) + 1, MAX_POSITION)
 
     def context(
         self, window: Window, span: Span, scenes: Scenes = NO_SCENES, retrieved: Sequence[Handle] = ()
     ) -> Context:
         del scenes  # a change of prompt leaves the window as it is
         self.check_budget(0, retrieved)
-        middle = self.budget_frames - window.sink_frames - self.recent_frames
         compression = Compression(
-            frames=middle,
+            frames=self.budget_frames - window.sink_frames - self.recent_frames,
             recent_frames=self.recent_frames,
             reuse_limit=None if self.paper else self.reuse_limit,
         )
         events = self._compressions(window, span)
-        if not events:
-            kept_from = window.sink_frames
-            context = _context(window, span, 0, range(kept_from, span.start), kept_from)
-            return replace(context, compression=compression)
-        whole_from = events[-1].stop - self.recent_frames
-        kept_from = whole_from
-        if events[-1] == span:
-            kept_from = window.sink_frames if len(events) == 1 else events[-2].stop - self.recent_frames
-            compression = replace(compression, candidates=Span(kept_from, whole_from))
-        shift = FIRST_SHIFT_FROM - self.budget_frames + events[-1].start - events[0].start
-        if self.paper:
-            shift = whole_from - middle - window.sink_frames
-            compression = replace(compression, positions=tuple(range(whole_from - middle, whole_from)))
-        context = _context(window, span, shift, range(whole_from, span.start), kept_from)
+        ends = [window.sink_frames, *(event.stop - self.recent_frames for event in events)]
+        kept_from = ends[-1]
+        if events and events[-1] == span:
+            kept_from = ends[-2]
+            compression = replace(compression, candidates=Span(ends[-2], ends[-1]))
+        shift = 0
+        if events and self.paper:
+            tokens_from = ends[-1] - compression.frames
+            shift = tokens_from - window.sink_frames
+            compression = replace(compression, positions=tuple(range(tokens_from, ends[-1])))
+        elif events:
+            shift = FIRST_SHIFT_FROM - self.budget_frames + events[-1].start - events[0].start
+        context = _context(window, span, shift, range(ends[-1], span.start), kept_from)
         return replace(context, compression=compression)
 
     def _compressions(self, window: Window, span: Span) -> list[Span]:

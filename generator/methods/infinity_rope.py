@@ -51,7 +51,8 @@ class InfinityRope(Policy):
     ) -> Context:
         self.check_budget(0, retrieved)
         block = span.start // window.block_frames
-        flushes = [switch * window.block_frames for switch in scenes.switches if 0 < switch <= block]
+        switches = () if scenes.keeps_window else scenes.switches
+        flushes = [switch * window.block_frames for switch in switches if 0 < switch <= block]
         kept_from = max([first_kept(window, span), *(flush - self.flush_frames for flush in flushes)])
         sink, local = range(min(window.sink_frames, span.start)), range(kept_from, span.start)
         frames = [*sink, *local, *range(span.start, span.stop)]

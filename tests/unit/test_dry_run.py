@@ -12,6 +12,7 @@ from generator.context import Scenes
 from generator.dry_run import Row, rows, table
 from generator.errors import ConfigError
 from generator.methods import POLICIES
+from generator.methods.deep_forcing import DeepForcing, DeepSink
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "methods.md"
 SCENES = Scenes(switches=frozenset({5, 10}), cuts=frozenset({10}))
@@ -70,9 +71,64 @@ def test_evicted_frames_are_counted_and_events_named() -> None:
     assert at("deep_forcing", 24).note == ""
 
 
-def test_a_window_that_the_method_cannot_run_is_refused() -> None:
-    with pytest.raises(ConfigError, match="keeps 16 frames after a compression"):
-        at("deep_forcing", 0, Window(window_frames=18, sink_frames=10, top_k=0))
+@pytest.mark.parametrize(
+    ("method", "window", "start", "queries", "keys"),
+    [
+        # A window that is not of whole blocks: the sink moves by blocks from the first one that overflows.
+        ("deep_sink", Window(window_frames=20, sink_frames=14, top_k=0), 18, "18-20", "0-13 15-17 c18-20"),
+        ("deep_sink", Window(window_frames=20, sink_frames=14, top_k=0), 21, "21-23", "3-16 18-20 c21-23"),
+        # The first move of the sink is 21 less the budget, whatever the window.
+        (
+            "deep_forcing",
+            Window(window_frames=24, sink_frames=10, top_k=0),
+            24,
+            "24-26",
+            "5-14 {own} 23 c24-26",
+        ),
+        # Queries follow the frame until the window is full.
+        ("infinity_rope", Window(window_frames=12, sink_frames=1, top_k=0), 6, "6-8", "0 1-5 c6-8"),
+    ],
+)
+def test_windows_that_their_authors_did_not_use(
+    method: str, window: Window, start: int, queries: str, keys: str
+) -> None:
+    row = at(method, start, window, Scenes())
+    assert (row.queries, row.keys) == (queries, keys)
+
+
+def test_a_story_may_begin_with_a_cut() -> None:
+    row = at("infinity_rope", 0, scenes=Scenes(frozenset({0}), frozenset({0})))
+    assert (row.attended, row.queries, row.keys) == ("c0-2", "45-47", "c45-47")
+
+
+@pytest.mark.parametrize(
+    ("policy", "window", "num_blocks", "reason"),
+    [
+        (DeepForcing("d"), Window(window_frames=15, sink_frames=10, top_k=0), 8, "fit the window of 15"),
+        (DeepForcing("d"), Window(window_frames=21, sink_frames=13, top_k=0), 8, "13 sink and 4 recent"),
+        (DeepForcing("d", recent_frames=2), Window(window_frames=21, sink_frames=10), 8, "hold a block"),
+        (DeepForcing("d", budget_frames=24), Window(window_frames=30, sink_frames=10), 8, "at most 21"),
+        (DeepForcing("d"), Window(window_frames=21, sink_frames=10), 342, "needs 1026 temporal positions"),
+        (DeepSink("d"), Window(window_frames=21, sink_frames=14), 342, "needs 1026 temporal positions"),
+        (POLICIES["native"], Window(), 342, "needs 1026 temporal positions"),
+        (POLICIES["relative"], Window(window_frames=1025), 1, "needs 1025 temporal positions"),
+        (POLICIES["longlive_rag"], Window(window_frames=1025), 1, "needs 1025 temporal positions"),
+        (POLICIES["infinity_rope"], Window(window_frames=1025), 1, "needs 1025 temporal positions"),
+    ],
+)
+def test_a_window_that_the_method_cannot_run_is_refused(policy, window, num_blocks, reason) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        policy.check(window, num_blocks * window.block_frames)
+
+
+def test_the_longest_video_of_absolute_positions_is_allowed() -> None:
+    POLICIES["native"].check(Window(), 1023)
+    POLICIES["relative"].check(Window(window_frames=1024), 3000)
+
+
+def test_a_cut_without_another_prompt_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"\[3\] have none"):
+        Scenes(frozenset({2}), frozenset({3}))
 
 
 def test_a_terminal_shows_a_row_per_block() -> None:

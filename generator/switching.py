@@ -57,8 +57,8 @@ class Switching:
         return self.at_switch or policy.at_switch[0]
 
     def scenes(self, policy: Policy, scenes: Scenes) -> Scenes:
-        """What the method is told: switches only where it shall flush, cuts always."""
-        return scenes if self.of(policy) == FLUSH else replace(scenes, switches=frozenset())
+        """What the method is told: whether it flushes is the user's choice, a cut is always one."""
+        return replace(scenes, keeps_window=self.of(policy) != FLUSH)
 
     def recaches(self, policy: Policy, scenes: Scenes, block: int) -> bool:
         """Whether the window is recached before this block."""

@@ -1,4 +1,8 @@
+import json
+from dataclasses import replace
+
 import pytest
+import torch
 from grey import PROMPT, grey_backbone, request_for
 from safetensors.torch import load_file
 
@@ -8,6 +12,8 @@ from generator.generate import drop, generate, write_side_by_side
 from generator.progress import LineMeter
 from generator.record import RolloutRecord
 from generator.report.side_by_side import PANEL
+from generator.schedule import Schedule, Turn
+from generator.switching import Switching
 from generator.video import read_frames
 from memory_service.engine import MemoryEngine
 from memory_service.types import VideoKey
@@ -105,3 +111,72 @@ def test_a_dropped_video_can_be_made_again(tmp_path, backbone, memory):
 def test_only_whole_blocks_are_generated(tmp_path, num_frames):
     with pytest.raises(ValueError, match="multiple of 3"):
         request_for(tmp_path, "native", num_frames=num_frames)
+
+
+NIGHT = Turn(block=5, prompt="a winter castle at night", asked_s=4.0, cut=True)
+
+
+def test_record_and_memory_know_the_story(tmp_path, backbone, memory):
+    switching = Switching(old_history="fade", fade=0.5)
+    request = request_for(tmp_path, "longlive_rag", num_frames=48)
+    request = replace(request, turns=(NIGHT,), switching=switching)
+    (output,) = generate(request, backbone, AvgPool(16), memory, LineMeter(lambda _: None))
+    record = RolloutRecord.read(output.files[2])
+    assert record == output.record
+    assert record.turns == (NIGHT,)
+    assert record.settings["switching"] == {
+        "at_switch": "recache",
+        "recache_sink": False,
+        "old_history": "fade",
+        "fade": 0.5,
+    }
+    metadata = memory.get_video(VideoKey("films", "village")).spec.metadata
+    assert Schedule.from_json(json.loads(metadata["schedule"])) == request.schedule
+    assert Switching(**json.loads(metadata["switching"])) == switching
+    searched = [block.parts_ms["service_search"] for block in record.blocks]
+    logged = [logged.search_us / 1000 for logged in memory.retrievals(VideoKey("films", "village"))]
+    assert sum(searched) == pytest.approx(sum(logged)), "two searches of one block count both"
+    assert len(logged) > sum(bool(block.retrieved) for block in record.blocks)
+
+
+def test_a_switch_changes_the_video_from_its_block_on_and_nothing_before(tmp_path, backbone, memory):
+    plain = request_for(tmp_path, "relative", "infinity_rope", num_frames=24)
+    turned = replace(plain, turns=(NIGHT,), video="castle")
+    for request in (plain, turned):
+        generate(request, backbone, AvgPool(16), memory, LineMeter(lambda _: None))
+    for method in plain.methods:
+        made = [
+            load_file(tmp_path / "out" / f"{request.name(method)}.latents.safetensors")["latents"]
+            for request in (plain, turned)
+        ]
+        same = [torch.equal(*frames) for frames in zip(*made, strict=True)]
+        assert same == [True] * 15 + [False] * 9, method
+
+
+def test_a_prompt_without_words_is_refused_before_anything_is_made(tmp_path, backbone, memory):
+    toy = replace(backbone, name="toy")
+    request = replace(request_for(tmp_path, "native"), turns=(replace(NIGHT, prompt="a spaceship"),))
+    with pytest.raises(ValueError, match="spaceship"):
+        generate(request, toy, AvgPool(16), memory, LineMeter(lambda _: None))
+    assert memory.list_videos("films") == []
+
+
+class Watcher(LineMeter):
+    """Looks into the video file after every block."""
+
+    def __init__(self, path):
+        super().__init__(lambda _: None)
+        self.path, self.seen, self.made = path, [], 0
+
+    def advance(self, name, frames):
+        super().advance(name, frames)
+        self.made += frames
+        self.seen.append((self.made, len(list(read_frames(self.path)))))
+
+
+def test_the_video_can_be_watched_while_it_is_made(tmp_path, backbone, memory):
+    watcher = Watcher(tmp_path / "out" / "village.mp4")
+    generate(request_for(tmp_path, "native"), backbone, AvgPool(16), memory, watcher)
+    assert len(watcher.seen) == 9
+    for made, seen in watcher.seen:
+        assert seen == 2 * made - 1 - 1, "all pixel frames but the last"

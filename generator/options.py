@@ -30,7 +30,13 @@ METHODS = (
 """Names of `generator.methods`, which would load torch; the first is the default."""
 
 BACKBONES = ("toy", "self_forcing", "causal_forcing", "longlive", "wan")
+NUMERICS = ("stock", "reference")
+"""Names of `generator.reference_numerics`, which would load torch; the first is the default."""
+
 AVG_POOL = "avg-pool"
+
+SEED, FRAMES = 0, 240
+"""Defaults of `run`, which has to know whether they were given."""
 
 EXIT_CODES = """exit codes:
   0    done
@@ -65,17 +71,16 @@ def add_subject(command: argparse.ArgumentParser) -> None:
     what = command.add_argument_group("what to generate")
     add_prompts(what)
     what.add_argument(
-        "--seed", type=int, default=0, help="with the prompt it fixes the noise; default: %(default)s"
+        "--seed", type=int, metavar="N", help=f"with the prompt it fixes the noise; default: {SEED}"
     )
     what.add_argument(
         "--method",
         nargs="+",
         choices=METHODS,
-        default=[METHODS[0]],
         help=f"several run one after the other on the same noise; default: {METHODS[0]}",
     )
     what.add_argument(
-        "--frames", type=int, default=240, help="latent frames, whole blocks of 3; default: %(default)s"
+        "--frames", type=int, metavar="N", help=f"latent frames, whole blocks of 3; default: {FRAMES}"
     )
     what.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="default: %(default)s")
 
@@ -137,6 +142,13 @@ def add_model(command: argparse.ArgumentParser) -> None:
     )
     model.add_argument(
         "--unmerged", action="store_true", help="longlive: adapters stay beside the weights, slower"
+    )
+    model.add_argument(
+        "--numerics",
+        choices=NUMERICS,
+        default=NUMERICS[0],
+        help="reference: all weights in bfloat16 and rounding after every operation, as the published "
+        "generators have it; slower (docs/numerics.md); default: %(default)s",
     )
     model.add_argument(
         "--encoder",

@@ -16,7 +16,7 @@ DEFAULTS = Switching()
 
 def add_prompts(command: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """One of three ways to say what is told."""
-    told = command.add_mutually_exclusive_group(required=True)
+    told = command.add_mutually_exclusive_group()
     told.add_argument(
         "--prompt",
         type=_typed(cues.of_option),
@@ -66,7 +66,7 @@ def add_switching(command: argparse.ArgumentParser) -> None:
 
 def told(options: argparse.Namespace) -> tuple[Cue, ...]:
     """The prompts that the options of `add_prompts` give, the first first."""
-    return tuple(options.prompt or options.schedule or options.scenes)
+    return tuple(options.prompt or options.schedule or options.scenes or ())
 
 
 def switching(options: argparse.Namespace) -> Switching:

@@ -5,26 +5,41 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from generator import story_options
+from generator import story_options, survival_options
 from generator.connect import EMBEDDED, connect
-from generator.options import add_memory, add_model, add_subject, add_window, window_changes
+from generator.options import (
+    FRAMES,
+    METHODS,
+    SEED,
+    add_memory,
+    add_model,
+    add_subject,
+    add_window,
+    window_changes,
+)
 from generator.progress import BarMeter, JsonMeter, LineMeter, Meter, meter_for
 from generator.story_options import add_switching
+from generator.survival_options import add_survival
 
 if TYPE_CHECKING:
     from encoder.model import Encoder
     from generator.backbones import Backbone
     from generator.options import Commands
+    from generator.request import Request
+    from memory_service.memory import Memory
 
 
 def add(commands: Commands) -> None:
     words = "Generate one prompt by one or several methods."
     running = commands.add_parser("run", help="roll out one prompt", description=words)
-    for group in (add_subject, add_switching, add_memory, add_window, add_model):
+    for group in (add_subject, add_switching, add_survival, add_memory, add_window, add_model):
         group(running)
     running.add_argument(
         "--progress",
@@ -32,10 +47,12 @@ def add(commands: Commands) -> None:
         default="auto",
         help="auto: bars in a terminal, else lines; json: one object a line on standard output",
     )
-    running.set_defaults(execute=execute)
+    running.set_defaults(execute=execute, refuse=running.error)
 
 
 def execute(options: argparse.Namespace) -> int:
+    if not (story_options.told(options) or options.resume or options.fork):
+        options.refuse("one of --prompt, --schedule, --scenes, --resume and --fork is required")
     errors = Console(stderr=True)
     # Imported here: they take seconds, and --help and a mistyped option should not.
     import torch
@@ -56,20 +73,56 @@ def execute(options: argparse.Namespace) -> int:
 
 def run_rollouts(options: argparse.Namespace) -> None:
     """Load what the options name, roll out, and say which files there are."""
-    from generator.generate import Request, drop, generate, write_side_by_side
+    from generator.generate import drop, generate, write_side_by_side
+
+    # What cannot be made leaves no memory behind.
+    new = None if options.resume or options.fork else asked(options)
+    with connected(options) as memory:
+        request, backbone, encoder = new or continued(options, memory)
+        if options.replace:
+            drop(request, memory)
+        with _meter(options.progress) as meter:
+            outputs = generate(request, backbone, encoder, memory, meter)
+    files = [file for output in outputs for file in output.files]
+    if len(outputs) > 1:
+        files.append(write_side_by_side(request, outputs))
+    if options.progress != "json":
+        Console().print("\n".join(map(str, files)), soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def connected(options: argparse.Namespace) -> Iterator[Memory]:
+    """The memory, closed at the end; an error on the way is not hidden by one of closing."""
+    from memory_service.errors import ServiceError
+
+    memory = connect(options.memory or f"{EMBEDDED}{options.out / 'memory'}", options.environment)
+    try:
+        yield memory
+    except BaseException:
+        with suppress(ServiceError):
+            memory.close()
+        raise
+    memory.close()
+
+
+def asked(options: argparse.Namespace) -> tuple[Request, Backbone, Encoder]:
+    """A request for new videos, and what makes them."""
+    from generator.request import Request
     from generator.schedule import Schedule
 
     cues = story_options.told(options)
     switching = story_options.switching(options)
+    patience_s = survival_options.patience_s(options)
     backbone, encoder = load(options)
     block_frames = backbone.window.block_frames
     block_s = block_frames / backbone.decoder.latent_fps
-    schedule = Schedule.of(cues, options.frames // block_frames, block_s)
+    num_frames = FRAMES if options.frames is None else options.frames
+    schedule = Schedule.of(cues, num_frames // block_frames, block_s)
     request = Request(
         prompt=schedule.prompt,
-        seed=options.seed,
-        methods=tuple(dict.fromkeys(options.method)),
-        num_frames=options.frames,
+        seed=SEED if options.seed is None else options.seed,
+        methods=tuple(dict.fromkeys(options.method or METHODS[:1])),
+        num_frames=num_frames,
         pool=options.pool,
         video=options.video or slug(schedule.prompt),
         out=options.out,
@@ -77,20 +130,23 @@ def run_rollouts(options: argparse.Namespace) -> None:
         window_changes=window_changes(options),
         turns=schedule.turns,
         switching=switching,
+        loading=survival_options.loading(options),
+        patience_s=patience_s,
     )
-    memory = connect(options.memory or f"{EMBEDDED}{options.out / 'memory'}", options.environment)
-    try:
-        if options.replace:
-            drop(request, memory)
-        with _meter(options.progress) as meter:
-            outputs = generate(request, backbone, encoder, memory, meter)
-    finally:
-        memory.close()
-    files = [file for output in outputs for file in output.files]
-    if len(outputs) > 1:
-        files.append(write_side_by_side(request, outputs))
-    if options.progress != "json":
-        Console().print("\n".join(map(str, files)), soft_wrap=True, highlight=False)
+    return request, backbone, encoder
+
+
+def continued(options: argparse.Namespace, memory: Memory) -> tuple[Request, Backbone, Encoder]:
+    """The request by which a video of the memory is continued, and what makes it."""
+    import torch
+
+    survival_options.check(options)
+    patience_s = survival_options.patience_s(options)
+    key, plan = survival_options.begun(options, memory)
+    if not options.threads:
+        torch.set_num_threads(plan.numerics["threads"])
+    backbone, encoder = load(survival_options.load_as(options, plan))
+    return replace(plan.request(key, options.out), patience_s=patience_s), backbone, encoder
 
 
 def load(options: argparse.Namespace) -> tuple[Backbone, Encoder]:

@@ -53,7 +53,7 @@ def add(commands: Commands) -> None:
 def execute(options: argparse.Namespace) -> int:
     if not (story_options.told(options) or options.resume or options.fork):
         options.refuse("one of --prompt, --schedule, --scenes, --resume and --fork is required")
-    errors = Console(stderr=True)
+    errors = Console(stderr=True, style="red", highlight=False, markup=False, soft_wrap=True)
     # Imported here: they take seconds, and --help and a mistyped option should not.
     import torch
 
@@ -66,7 +66,7 @@ def execute(options: argparse.Namespace) -> int:
     try:
         run_rollouts(options)
     except (GeneratorError, ServiceError, CheckpointError, OSError, ValueError) as error:
-        errors.print(f"reverie-generate: {error}", style="red", highlight=False, markup=False)
+        errors.print(f"reverie-generate: {error}")
         return 1
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,7 +37,9 @@ class PromptTrack:
     def of(schedule: Schedule, encoder: TextEncoder, num_blocks: int) -> PromptTrack:
         """One prompt after the other. Raises ValueError on one that the model has no words for."""
         embeds, rows, captions = [], [], 0
-        for prompt, blocks in schedule.stretches(num_blocks, encoder.follow):
+        stretches = list(schedule.stretches(num_blocks, encoder.follow))
+        encoder.prepare([prompt for prompt, _ in stretches])
+        for prompt, blocks in stretches:
             track = encoder.track(prompt, blocks)
             embeds.append(track.embeds)
             rows += [captions + row for row in track.rows]
@@ -49,6 +52,9 @@ class TextEncoder(Protocol):
 
     def track(self, prompt: str, num_blocks: int) -> PromptTrack:
         """Captions of all blocks. Raises ValueError on a prompt that the model has no words for."""
+
+    def prepare(self, prompts: Sequence[str]) -> None:
+        """Tracks of all these will be asked for: what is costly to load is loaded once for them."""
 
     def follow(self, prompt: str, before: str, num_blocks: int) -> str:
         """A prompt as it is meant after num_blocks blocks of `before`.

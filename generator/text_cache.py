@@ -51,6 +51,10 @@ class CachedText:
         """One caption for the whole video."""
         return PromptTrack(embeds=self.embed([prompt]), rows=(0,) * num_blocks)
 
+    def prepare(self, prompts: Sequence[str]) -> None:
+        """Have the embeddings of all of them on disk, loading the model once."""
+        self.embed(prompts)
+
     def follow(self, prompt: str, before: str, num_blocks: int) -> str:
         del before, num_blocks  # a prompt stands for itself
         return prompt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -51,6 +52,9 @@ class ToyText:
 
     def track(self, prompt: str, num_blocks: int) -> PromptTrack:
         return toy_prompts.encode(prompt, num_blocks)
+
+    def prepare(self, prompts: Sequence[str]) -> None:
+        """Nothing is loaded for words."""
 
     def follow(self, prompt: str, before: str, num_blocks: int) -> str:
         return toy_prompts.follow(prompt, before, num_blocks)

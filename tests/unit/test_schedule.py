@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -145,6 +146,9 @@ class OneCaption:
     def track(self, prompt: str, num_blocks: int) -> PromptTrack:
         return PromptTrack(embeds=torch.full((1, 2, 3), float(len(prompt))), rows=(0,) * num_blocks)
 
+    def prepare(self, prompts: Sequence[str]) -> None:
+        self.prepared = list(prompts)
+
     def follow(self, prompt: str, before: str, num_blocks: int) -> str:
         del before, num_blocks
         return prompt
@@ -152,7 +156,9 @@ class OneCaption:
 
 def test_each_block_has_the_captions_of_its_prompt() -> None:
     schedule = Schedule("one", (Turn(block=2, prompt="three", asked_s=1.5, cut=True),))
-    track = PromptTrack.of(schedule, OneCaption(), 5)
+    text = OneCaption()
+    track = PromptTrack.of(schedule, text, 5)
+    assert text.prepared == ["one", "three"]
     assert [track.embeds[row, 0, 0].item() for row in track.rows] == [3, 3, 5, 5, 5]
     assert track.scenes == Scenes(switches=frozenset([2]), cuts=frozenset([2]))
 

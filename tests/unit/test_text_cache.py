@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 from tiny_wan import save_base, text_model, tokenizer
 
 from generator.errors import MissingFileError
+from generator.schedule import Schedule, Turn
+from generator.text import PromptTrack
 from generator.text_cache import CachedText
 from generator.umt5 import UMT5, clean_prompt, identity
 
@@ -66,6 +68,14 @@ def test_the_model_is_loaded_for_new_prompts_alone(tmp_path: Path, loader: Loade
     assert loader.times == 2
     assert torch.equal(again[1], made[1])
     assert torch.equal(again, UMT5(tokenizer(), text_model(), text_len=LEN).embed(["village", "a"]))
+
+
+def test_the_model_is_loaded_once_for_all_prompts_of_a_story(tmp_path: Path, loader: Loader) -> None:
+    turns = (Turn(block=2, prompt="a", asked_s=1.5), Turn(block=3, prompt="village", asked_s=2.25))
+    track = PromptTrack.of(Schedule("a village", turns), cached(tmp_path, loader), 5)
+    assert loader.times == 1
+    assert track.rows == (0, 0, 1, 2, 2)
+    assert torch.equal(track.embeds, cached(tmp_path, loader).embed(["a village", "a", "village"]))
 
 
 def test_what_is_kept_is_without_the_zero_rows(tmp_path: Path, loader: Loader) -> None:

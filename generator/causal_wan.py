@@ -16,6 +16,9 @@ from generator.timesteps import ExactTimesteps
 class CausalWan:
     """A stock `WanTransformer3DModel`, its processors and its two modules without weights replaced."""
 
+    numerics = "stock"
+    """Where results are rounded: as diffusers has it."""
+
     rotation: Rotation = FloatRotation()
     """How its keys and queries are rotated; context keys are rotated in the same way."""
 

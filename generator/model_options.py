@@ -52,7 +52,7 @@ def check(options: argparse.Namespace) -> None:
 def load_backbone(options: argparse.Namespace) -> Backbone:
     """Raises MissingFileError, CheckpointError, ConfigError."""
     if options.backbone == "toy":
-        return backbones.toy(options.weights or backbones.TOY_WEIGHTS)
+        return backbones.toy(options.weights or backbones.TOY_WEIGHTS, options.numerics)
     root, setup = options.weights or user_files.WEIGHTS, wan_setup(options)
     if options.backbone == "wan":
         return backbones.wan(root, options.checkpoint, container=options.container, setup=setup)
@@ -67,7 +67,9 @@ def wan_setup(options: argparse.Namespace) -> Setup:
     if given["text_cache"] is not None:
         given["text_cache"] = Path(given["text_cache"])
     return Setup(
-        device=options.device, **{field: value for field, value in given.items() if value is not None}
+        device=options.device,
+        numerics=options.numerics,
+        **{field: value for field, value in given.items() if value is not None},
     )
 
 

@@ -58,6 +58,7 @@ def settings_of(
 ) -> dict[str, object]:
     return {
         "backbone": backbone.name,
+        "numerics": backbone.model.numerics,
         "num_frames": request.num_frames,
         "window": asdict(config.window),
         "switching": {**asdict(config.switching), "at_switch": config.switching.of(config.policy)},

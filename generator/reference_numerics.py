@@ -29,6 +29,7 @@ class ReferenceWan(CausalWan):
     tests show on the CPU; in float32 it differs from `CausalWan` by rounding only.
     """
 
+    numerics = "reference"
     rotation: Rotation = ExactRotation()
     in_order = True
 
@@ -66,7 +67,7 @@ class ReferenceWan(CausalWan):
         return time, embedder.time_proj(F.silu(time)).unflatten(1, (6, -1))
 
 
-NUMERICS: Mapping[str, type[CausalWan]] = {"stock": CausalWan, "reference": ReferenceWan}
+NUMERICS: Mapping[str, type[CausalWan]] = {model.numerics: model for model in (CausalWan, ReferenceWan)}
 """Rounding order -> the model that has it; the first is the default."""
 
 

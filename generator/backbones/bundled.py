@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from generator.backbones.backbone import Backbone
-from generator.causal_wan import CausalWan
 from generator.checkpoints import load_transformer
 from generator.configs import Geometry, Sampling, Window
 from generator.errors import MissingFileError
+from generator.reference_numerics import NUMERICS
 from generator.text import PromptTrack
 from generator.toy import prompts as toy_prompts
 from generator.toy.codec import ToyCodec
@@ -23,20 +23,21 @@ TOY_SIDE = 8
 """Rows and columns of the toy's latents."""
 
 
-def toy(folder: Path | str = TOY_WEIGHTS) -> Backbone:
+def toy(folder: Path | str = TOY_WEIGHTS, numerics: str = "stock") -> Backbone:
     """The bundled model: Wan's architecture, trained on a small drawn world; runs on one CPU core.
 
-    Raises MissingFileError, CheckpointError.
+    In float32, and in bfloat16 with "reference" `NUMERICS`. Raises MissingFileError, CheckpointError.
     """
     folder = Path(folder)
     codec_file = folder / "codec.safetensors"
     if not codec_file.is_file():
         raise MissingFileError(codec_file, "the toy's latent codec")
-    transformer = load_transformer(folder / "transformer", dtype=torch.float32)
+    dtype = torch.bfloat16 if numerics == "reference" else torch.float32
+    transformer = load_transformer(folder / "transformer", dtype=dtype)
     config = transformer.config
     return Backbone(
         name="toy",
-        model=CausalWan(transformer),
+        model=NUMERICS[numerics](transformer),
         text=ToyText(),
         decoder=ToyDecoder(ToyCodec.load(codec_file)),
         geometry=Geometry(

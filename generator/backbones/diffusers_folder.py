@@ -10,10 +10,10 @@ from diffusers import WanTransformer3DModel
 
 from generator import user_files
 from generator.backbones.backbone import Backbone
-from generator.causal_wan import CausalWan
 from generator.checkpoints import folder_config, load_transformer
 from generator.configs import Geometry, Sampling, Window
 from generator.errors import ConfigError, MissingFileError
+from generator.reference_numerics import NUMERICS
 from generator.text_cache import CachedText
 from generator.umt5 import UMT5, identity
 from generator.vae import WanVAE
@@ -25,6 +25,9 @@ class Setup:
 
     device: torch.device | str = "cuda"
     dtype: torch.dtype = torch.bfloat16
+
+    numerics: str = "stock"
+    """Of `NUMERICS`: where results are rounded, see docs/numerics.md."""
 
     height: int = 480
     """Pixel rows."""
@@ -72,7 +75,7 @@ def assemble(name: str, transformer: WanTransformer3DModel, folder: Path, setup:
             raise ConfigError(f"{side} must be a positive multiple of {decoder.scale} pixels, got {pixels}")
     return Backbone(
         name=name,
-        model=CausalWan(transformer).to(device),
+        model=NUMERICS[setup.numerics](transformer).to(device),
         text=CachedText(
             setup.text_cache, identity(folder, setup.dtype), lambda: UMT5.load(folder, device, setup.dtype)
         ),

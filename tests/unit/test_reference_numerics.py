@@ -2,157 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
-from diffusers import WanTransformer3DModel
-from second_wan import Method, SecondWan, roll_out
+from numerics_cases import BLOCKS, PASSES, SETTINGS, Case, Setting
+from tiny_wan import save_base
 from torch import Tensor
 
-from encoder.model import AvgPool
-from generator.checkpoints import build_transformer, convert, original_name
-from generator.configs import Geometry, Window
-from generator.context import Context
+from generator import model_options, options
+from generator.backbones import Setup, wan
+from generator.checkpoints import build_transformer, convert
 from generator.exact_rope import ExactRotation
-from generator.history import History, video_spec
 from generator.methods import policy_named
-from generator.noise import SeededNoise
 from generator.reference_numerics import NUMERICS, ReferenceWan, rms_norm
-from generator.rollout import RolloutConfig, rollout
 from generator.rope import FloatRotation
-from generator.text import PromptTrack
 from memory_service.memory import Memory
-from memory_service.types import VideoKey
-
-BLOCKS = 13
-PASSES = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """A random model, what it makes, and in which window."""
-
-    heads: int = 2
-    head_dim: int = 12
-    layers: int = 2
-    ffn_dim: int = 40
-    freq_dim: int = 16
-    geometry: Geometry = field(default_factory=lambda: Geometry(height=4, width=4))
-    window: Window = field(default_factory=Window)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Arguments of diffusers' model."""
-        return {
-            "num_attention_heads": self.heads,
-            "attention_head_dim": self.head_dim,
-            "num_layers": self.layers,
-            "ffn_dim": self.ffn_dim,
-            "freq_dim": self.freq_dim,
-            "text_dim": 20,
-        }
-
-    def weights(self, seed: int) -> dict[str, Tensor]:
-        """Under original names, float32."""
-        generator = torch.Generator().manual_seed(seed)
-        with torch.device("meta"):
-            shapes = WanTransformer3DModel(**self.config).state_dict()
-        return {
-            str(original_name(name)): 0.2 * torch.randn(tensor.shape, generator=generator)
-            for name, tensor in shapes.items()
-        }
-
-    def text(self, seed: int) -> Tensor:
-        """Embedded prompt with the zero rows behind its end."""
-        embeds = torch.randn(7, 20, generator=torch.Generator().manual_seed(seed))
-        embeds[5:] = 0
-        return embeds
-
-    def noise(self, seed: int) -> SeededNoise:
-        shape = self.geometry.latent_shape
-        return SeededNoise(
-            "numerics", seed, blocks=BLOCKS, block_frames=3, passes=PASSES - 1, latent_shape=shape
-        )
-
-
-SETTINGS = {
-    "small": Setting(),
-    "oblong": Setting(heads=3, head_dim=32, layers=3, geometry=Geometry(height=6, width=10)),
-    "wide head": Setting(
-        heads=2,
-        head_dim=128,
-        freq_dim=256,
-        geometry=Geometry(height=8, width=4),
-        window=Window(window_frames=9, sink_frames=2, top_k=3, guard_frames=2),
-    ),
-}
-
-
-@dataclass
-class Rolled:
-    """Latents of each block and the flow of each pass."""
-
-    latents: list[Tensor] = field(default_factory=list)
-    flows: list[Tensor] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One rollout, to be run by either implementation."""
-
-    setting: Setting
-    method: str
-    seed: int
-    dtype: torch.dtype
-
-    def ours(self, numerics: str, memory: Memory) -> tuple[Rolled, list[Context]]:
-        """What the project's own path makes, and what each block attends."""
-        rolled = Rolled()
-        weights = convert(self.setting.weights(self.seed))
-        model = NUMERICS[numerics](build_transformer(self.setting.config, weights, self.dtype))
-        model.flow = recorded(model.flow, rolled.flows)
-        geometry, window = self.setting.geometry, self.setting.window
-        config = RolloutConfig(policy=policy_named(self.method), geometry=geometry, window=window)
-        track = PromptTrack(embeds=self.setting.text(self.seed)[None], rows=(0,) * BLOCKS)
-        encoder = AvgPool(geometry.channels)
-        spec = video_spec(encoder, geometry.latent_shape, self.dtype)
-        with History(memory, VideoKey("numerics", numerics), spec) as history:
-            blocks = list(rollout(model, config, track, self.setting.noise(self.seed), encoder, history))
-        rolled.latents += [block.latents for block in blocks]
-        return rolled, [block.context for block in blocks]
-
-    @torch.inference_mode()
-    def second(self, contexts: Sequence[Context]) -> Rolled:
-        """What the second implementation makes, with the same frames retrieved."""
-        rolled, window = Rolled(), self.setting.window
-        weights = {name: weight.to(self.dtype) for name, weight in self.setting.weights(self.seed).items()}
-        method = Method(
-            window=window.window_frames,
-            sink=window.sink_frames,
-            retrieved=window.top_k if policy_named(self.method).retrieves else 0,
-            absolute=self.method == "native",
-        )
-        model = SecondWan(weights, self.setting.heads, self.setting.text(self.seed), method)
-        model.flow = recorded(model.flow, rolled.flows)
-        noise = self.setting.noise(self.seed)
-        draws = [noise.block(index) for index in range(BLOCKS)]
-        pooled = [[placed.source.frame - window.sink_frames for placed in c.retrieved] for c in contexts]
-        initial = torch.stack([draw.initial for draw in draws])
-        rolled.latents += roll_out(model, initial, [draw.renoise for draw in draws], pooled)
-        return rolled
-
-
-def recorded(flow: Callable[..., Tensor], flows: list[Tensor]) -> Callable[..., Tensor]:
-    """`flow`, leaving all it returns in `flows`."""
-
-    def call(*args: object) -> Tensor:
-        flows.append(flow(*args))
-        return flows[-1]
-
-    return call
 
 
 def first_difference(a: Sequence[Tensor], b: Sequence[Tensor]) -> int | None:
@@ -210,6 +76,30 @@ def test_all_weights_are_cast() -> None:
     transformer = build_transformer(setting.config, convert(setting.weights(0)), torch.bfloat16)
     assert torch.float32 in {weight.dtype for weight in transformer.parameters()}
     assert {weight.dtype for weight in ReferenceWan(transformer).transformer.parameters()} == {torch.bfloat16}
+
+
+def test_the_command_line_chooses() -> None:
+    assert tuple(NUMERICS) == options.NUMERICS
+    words = ["run", "--prompt", "a village at noon; hold 1s"]
+    stock = model_options.load_backbone(options.parser().parse_args(words)).model
+    reference = model_options.load_backbone(
+        options.parser().parse_args([*words, "--numerics=reference"])
+    ).model
+    assert (stock.numerics, stock.dtype) == ("stock", torch.float32)
+    assert (reference.numerics, reference.dtype) == ("reference", torch.bfloat16)
+    assert isinstance(reference, ReferenceWan)
+
+
+def test_a_wan_folder_takes_it(tmp_path: Path) -> None:
+    folder = save_base(tmp_path / "wan")
+    weights = convert(SETTINGS["small"].weights(0))
+    build_transformer(SETTINGS["small"].config, weights, torch.float32).save_pretrained(
+        folder / "transformer"
+    )
+    setup = Setup(device="cpu", height=32, width=48, text_cache=tmp_path / "cache", numerics="reference")
+    model = wan(folder, setup=setup).model
+    assert isinstance(model, ReferenceWan)
+    assert {weight.dtype for weight in model.transformer.parameters()} == {torch.bfloat16}
 
 
 def test_rms_norm_rounds_before_and_after_the_weight() -> None:

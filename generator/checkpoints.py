@@ -110,10 +110,7 @@ def read_checkpoint(path: Path, expected: str) -> Mapping[str, Any]:
 
 
 def folder_config(folder: Path) -> Mapping[str, Any]:
-    """The transformer's configuration in a diffusers folder; Wan 2.1 T2V 1.3B's where it has none.
-
-    Raises CheckpointError.
-    """
+    """The transformer's of a diffusers folder; 1.3B's where it has none. Raises CheckpointError."""
     file = folder / "transformer" / "config.json"
     if not file.is_file():
         return WAN_1_3B

@@ -39,7 +39,7 @@ def load(options: argparse.Namespace) -> tuple[Backbone, Encoder]:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raises ConfigError where the backbone does not have an option that is given, or needs one that is not."""
+    """Raises ConfigError where the backbone lacks an option that is given, or needs one that is not."""
     for field, names in ONLY_FOR.items():
         if getattr(options, field) and options.backbone not in names:
             option = f"--{field.replace('_', '-')}"

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cache as memoized
 
 import torch
 from torch import Tensor
 
+from generator.attention import TextKV
 from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Sampling, Window
 from generator.context import Compression, Context
 from generator.context_cache import ContextCache
-from generator.kv_cache import HostTier, KVCache
+from generator.history import History
+from generator.kv.config import KVConfig
+from generator.kv.host_tier import HostTier
+from generator.kv.recreation import Recreation, Surroundings
+from generator.kv.tiers import KVTiers
+from generator.kv.traffic import Traffic
+from generator.kv_cache import KVCache
 from generator.noise import BlockNoise
 from generator.sampling import denoise, flow_schedule, pass_timesteps, sigma_at
 from generator.slots import FrameSlots
@@ -33,14 +40,31 @@ class BlockSampler:
         window: Window,
         sampling: Sampling,
         track: PromptTrack,
-        host: HostTier | None,
-        handle_of: Callable[[int], Handle],
+        history: History,
+        kv: KVConfig | None = None,
+        host: HostTier | None = None,
         compression: Compression | None = None,
     ) -> None:
-        """compression: of a method that keeps single tokens of older frames; None where frames stay whole."""
+        """kv: None where nothing is ever retrieved. host: the host tier, if there is one. compression: of a
+        method that keeps single tokens of older frames; None where frames stay whole."""
         schedule = flow_schedule(sampling.shift)
-        cache = KVCache(model.kv_shape(geometry), window.sink_frames, host, handle_of)
+        shape = model.kv_shape(geometry)
         self._model = model
+        self._block_frames = window.block_frames
+        self._tiers = None
+        if kv is not None:
+            clean = torch.tensor(sampling.context_timestep, device=model.device)
+            around = Surroundings(
+                handle_of=history.handle,
+                latents=history.latents,
+                sink=lambda frame: self.cache.slab(frame),
+                text=self._text_of,
+            )
+            recreation = Recreation(model, geometry, window, clean, kv.layout, around)
+            self._tiers = KVTiers(
+                shape, host, device_frames=kv.frames_on_device(shape), recreation=recreation
+            )
+        cache = KVCache(shape, window.sink_frames, self._tiers, history.handle)
         self.cache = cache
         self._window = WindowRecache(cache, window.sink_frames)
         self.slots: ContextCache = (
@@ -58,9 +82,17 @@ class BlockSampler:
 
     def attend(self, index: int, context: Context) -> None:
         """Begin block `index`: make room for it, load what it attends. Raises MissingKVError."""
+        self._text = self._text_kv(self._rows[index])
         self.slots.load(context)
         self._context = context
-        self._text = self._text_kv(self._rows[index])
+
+    def prefetch(self, handles: Sequence[Handle]) -> None:
+        """Begin to bring what the next block retrieves, while this one is still made; in any thread."""
+        self.slots.prefetch(handles)
+
+    def traffic(self) -> Traffic:
+        """What the tiers did since the last call."""
+        return Traffic() if self._tiers is None else self._tiers.taken()
 
     def denoise(self, noise: BlockNoise) -> Tensor:
         """Latents [n, C, H, W] of the block, in the model's dtype."""
@@ -75,7 +107,7 @@ class BlockSampler:
     def repeat(self, noise: BlockNoise, latents_FCHW: Tensor) -> Tensor:
         """The block as it was made before, without the passes that made it.
 
-        Where it compresses, each layer chooses tokens in its first pass, which is therefore done again.
+        In that each layer chose the tokens that are attended from then on.
         """
         compression = self._context.compression
         if compression is not None and compression.candidates is not None:
@@ -93,4 +125,8 @@ class BlockSampler:
         text = self._text_kv(self._rows[index])
         for made, frames in self._window.blocks(switching):
             self.slots.reload(made.context, frames)
+
+    def _text_of(self, frame: int | None) -> TextKV:
+        """The prompt of a frame of this video; None: of the block that is made now."""
+        return self._text if frame is None else self._text_kv(self._rows[frame // self._block_frames])
             self._model.flow(made.latents, self._clean, self.slots.recached(text))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from generator.attention import Attended, ContextAttention, ContextRope, TextAttention, TextKV, text_kv
 from generator.configs import Geometry
-from generator.kv_cache import KVShape
+from generator.kv.shape import KVShape
 from generator.rope import FloatRotation, Rotation
 from generator.timesteps import ExactTimesteps
 

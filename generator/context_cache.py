@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from generator.attention import Attended, TextKV
 from generator.context import Context
+from memory_service.types import Handle
 
 
 class ContextCache(Protocol):
     """Keys and values of one rollout: of frames (`FrameSlots`), or of frames and tokens (`TokenSlots`)."""
-
-    host_bytes_moved: int
-    """Keys and values brought back from the host tier so far."""
 
     def load(self, context: Context) -> None:
         """Begin a block: make room for it and bring together what it attends. Raises MissingKVError."""
 
     def reload(self, context: Context, frames: Iterable[int]) -> None:
         """Begin a finished block anew: its clean pass changes the keys and values of these frames of it."""
+
+    def prefetch(self, handles: Sequence[Handle]) -> None:
+        """Begin to bring retrieved frames of the next block, while this one is still made; in any thread."""
+
+    def holds(self, handle: Handle) -> bool:
+        """Whether keys and values of a frame that was evicted are at hand."""
 
     def attended(self, text: TextKV) -> Attended:
         """For the passes that denoise the loaded block."""

@@ -4,7 +4,8 @@ GeneratorError
 |- ConfigError           a configuration that cannot be run
 |- CheckpointError       weights that do not fit the model, by name
 |- MissingFileError      a file that a backbone needs is not where it was looked for
-|- MissingKVError        retrieved frames whose keys and values this process does not hold
+|- MissingKVError        retrieved frames without keys and values, and without latents to re-create them
+|- KVBudgetError         host memory does not hold the keys and values that a rollout must keep
 |- HistoryNotEmptyError  a rollout would start at frame 0 of a video that already has frames
 |- PlanError             a video that cannot be continued, or not with what was given
 `- NotKeptError          blocks that the memory did not take while it was away
@@ -55,14 +56,26 @@ class MissingFileError(GeneratorError):
 
 
 class MissingKVError(GeneratorError):
-    """The memory returned `handles` whose keys and values are held by no tier of this process."""
+    """Keys and values of retrieved frames are in no tier, and the memory has no latents of them."""
 
     def __init__(self, handles: Sequence[Handle]) -> None:
         self.handles = tuple(handles)
         names = [f"{h.key} epoch {h.epoch} frame {h.frame}" for h in handles]
         super().__init__(
-            f"no keys and values for {len(names)} retrieved frame(s): {_some(names)}; they were "
-            "made by another process or video, and re-creating them from latents is not available"
+            f"no keys and values for {len(names)} retrieved frame(s): {_some(names)}; no tier of "
+            "this process holds them, and there are no latents to re-create them from"
+        )
+
+
+class KVBudgetError(GeneratorError):
+    """The keys and values that must stay in host memory take `needed_bytes`; `allowed_bytes` may be used."""
+
+    def __init__(self, needed_bytes: int, allowed_bytes: int) -> None:
+        self.needed_bytes, self.allowed_bytes = needed_bytes, allowed_bytes
+        super().__init__(
+            f"exact K/V of all evicted frames need {needed_bytes / 1e9:.1f} GB of host memory, "
+            f"{allowed_bytes / 1e9:.1f} GB are allowed: raise the budget (--kv-budget), or let frames be "
+            "re-created from their latents (--kv bounded or latent)"
         )
 
 

@@ -7,7 +7,7 @@ wait for is measured apart.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 
@@ -62,6 +62,8 @@ class History:
         self._outbox = Outbox(key, self._exchange, patience_s=patience_s)
         self._pending: Recalled | Parcel | None = None
 
+        self.prepare: Callable[[Recalled], None] = lambda _: None
+        """Called with every answer before `recall` has it, in the thread that asked, beside the passes."""
     def handle(self, frame: int) -> Handle:
         """The handle of a frame of this video."""
         return (
@@ -69,6 +71,10 @@ class History:
         )
 
     def made(self, span: Span) -> PastBlock | None:
+    def latents(self, handles: Sequence[Handle]) -> Tensor:
+        """Latents [n, C, H, W] of frames of any video, as the memory has them. Raises ServiceError."""
+        return latents_of([frame.parts[LATENT] for frame in self._memory.fetch(handles, [LATENT])], self.spec)
+
         """A block that the memory had before the rollout went on; None for one that is to be made."""
         return self.past.block(span) if span.stop <= self.past.length else None
 
@@ -136,7 +142,9 @@ class History:
             last = block.span.stop - 1
             found += self._memory.search(self.key, [replace(each, frame=last) for each in queries]).hits
             seconds["search"] = time.perf_counter() - kept
-        return Recalled(search.best(found), seconds)
+        recalled = Recalled(search.best(found), seconds)
+        self.prepare(recalled)
+        return recalled
 
 
 def video_spec(

@@ -6,6 +6,7 @@ of the same loop. Shapes: n frames of a block, D embedding dimension.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -18,7 +19,10 @@ from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Sampling, Window
 from generator.context import Context, Policy, block_spans
 from generator.history import History
-from generator.kv_cache import HostTier
+from generator.kv.config import KVConfig
+from generator.kv.host_tier import HostTier
+from generator.kv.shape import KVShape
+from generator.kv.traffic import Traffic
 from generator.methods.sliding import Sliding
 from generator.noise import Noise
 from generator.recalled import Recalled
@@ -44,6 +48,12 @@ class RolloutConfig:
 
     def check_length(self, blocks: int) -> None:
         """Raises ConfigError where the method cannot be run with this window, or not for so many blocks."""
+    kv: KVConfig = field(default_factory=KVConfig)
+
+    def host_tier(self, shape: KVShape, blocks: int) -> HostTier | None:
+        """Where evicted keys and values of so many blocks go. Raises KVBudgetError where they cannot."""
+        evicted = max(0, blocks * self.window.block_frames - self.window.window_frames)
+        return self.kv.host_tier(shape, evicted) if self.policy.retrieves else None
         self.policy.check(self.window, blocks * self.window.block_frames)
         self.switching.check(self.policy)
 
@@ -69,8 +79,8 @@ class RolledBlock:
     timings: Timings
     host_bytes: int
     """Keys and values in the host tier."""
-    host_bytes_moved: int
-    """Keys and values brought back from the host tier since the rollout began."""
+    traffic: Traffic
+    """Where retrieved keys and values were found, and what was moved."""
 
 
 @torch.inference_mode()
@@ -86,19 +96,20 @@ def rollout(
     """Generate len(track.rows) blocks; those of the history's past are replayed by their clean pass alone.
 
     host: where evicted keys and values go; may be shared with other rollouts of this process. Left out, a
-    rollout that retrieves has one of its own and others none.
-    Raises ConfigError before the first block, the errors of the memory, and MissingKVError for a retrieved
-    frame that no tier holds.
+    rollout that retrieves has what its configuration says and others none.
+    Raises ConfigError and KVBudgetError before the first block, the errors of the memory, and MissingKVError
+    for a retrieved frame that no tier holds and whose latent the memory does not have.
     """
     config.check_length(len(track.rows))
     policy, window = config.policy, config.window
-    if host is None and policy.retrieves:
-        host = HostTier()
+    if host is None:
+        host = config.host_tier(model.kv_shape(config.geometry), len(track.rows))
     spans = list(block_spans(len(track.rows), window))
     compression = policy.context(window, spans[0]).compression
     sampler = BlockSampler(
-        model, config.geometry, window, config.sampling, track, host, history.handle, compression
+        model, config.geometry, window, config.sampling, track, history, kv, host, compression
     )
+    kv = config.kv if policy.retrieves else None
     recalled = Recalled()
     for index, span in enumerate(spans):
         clock = Stopwatch(model.device)
@@ -116,10 +127,11 @@ def rollout(
         with clock("encode"):
             embeddings = encoder.encode(latents) if made is None else made.embeddings
         search = search_for(config, spans[index + 1], track) if index + 1 < len(spans) else NO_SEARCH
-        known = held(search.query, history, host)
+        known = held(search.query, history, sampler)
         history.remember(span.start, latents, embeddings, search, known=known, attended=recalled)
         with clock("recache"):
-            sampler.recache(latents)
+            if is_passed:
+                sampler.recache(latents)
         with clock("wait"):
             attended, recalled = recalled, history.recall()
         yield RolledBlock(
@@ -133,7 +145,7 @@ def rollout(
             replayed=made is not None,
             timings=clock.stop(recalled.seconds),
             host_bytes=0 if host is None else host.bytes,
-            host_bytes_moved=sampler.slots.host_bytes_moved,
+            traffic=sampler.traffic(),
         )
 
 
@@ -155,9 +167,9 @@ def search_for(config: RolloutConfig, span: Span, track: PromptTrack) -> Search:
     return config.switching.search(config.policy, config.window, span, track.scenes)
 
 
-def held(query: Query | None, history: History, host: HostTier | None) -> list[Handle]:
-    """Handles that the next search may return and whose keys and values the host tier holds."""
-    if query is None or host is None:
+def held(query: Query | None, history: History, sampler: BlockSampler) -> list[Handle]:
+    """Handles that the next search may return and whose keys and values are at hand."""
+    if query is None:
         return []
     frames = range(query.eligible.start, query.eligible.stop)
-    return [handle for handle in map(history.handle, frames) if handle in host]
+    return [handle for handle in map(history.handle, frames) if sampler.slots.holds(handle)]

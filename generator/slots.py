@@ -2,13 +2,15 @@
 
 Attention does not depend on the order of keys, so a frame that keeps its temporal position from one block to
 the next keeps its slot: the sink and most retrieved frames are rotated, and moved from the host, only once.
+A retrieved frame that leaves its slot is parked in the tiers.
 Shapes: M context frames, n frames of the block, F tokens per frame, D = head dimension.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,9 +18,14 @@ from torch import Tensor
 from generator.attention import Store, TextKV
 from generator.configs import Geometry, Window
 from generator.context import Context, Placed
-from generator.kv_cache import KEY, VALUE, KVCache
+from generator.errors import MissingKVError
+from generator.kv.shape import KEY, VALUE
+from generator.kv_cache import KVCache
 from generator.rope import Phases, Rotation
 from memory_service.types import Handle
+
+Rotated: TypeAlias = tuple[Tensor, Tensor]
+"""Rotated keys and values [layers, F, heads, D] of one frame."""
 
 
 class FrameSlots:
@@ -51,12 +58,16 @@ class FrameSlots:
         self.values = torch.empty_like(self.keys)
         self._held: list[Placed | None] = [None] * (window.window_frames - window.block_frames)
         self.end_token = 0
-        self.host_bytes_moved = 0
 
     def load(self, context: Context) -> None:
-        """Bring the context into the slots, leaving in place what is there already. Raises MissingKVError."""
-        self.cache.begin(context.span, context.keep_from)
+        """Bring the context into the slots, leaving in place what is there already.
+
+        Raises MissingKVError, KVBudgetError.
+        """
         self._bring(context)
+        self.cache.begin(context.span, context.keep_from)
+        if self.cache.tiers is not None:
+            self.cache.tiers.loaded()
 
     def reload(self, context: Context, frames: Iterable[int]) -> None:
         """Begin a finished block anew; its clean pass changes the keys and values of these frames of it.
@@ -69,15 +80,33 @@ class FrameSlots:
         ]
         self._bring(context)
 
+    def prefetch(self, handles: Sequence[Handle]) -> None:
+        """Begin to bring frames that the next block attends; see `KVTiers.prefetch`."""
+        if self.cache.tiers is not None:
+            held = {placed.source for placed in self._held if placed is not None}
+            self.cache.tiers.prefetch([handle for handle in handles if handle not in held])
+
+    def holds(self, handle: Handle) -> bool:
+        """Whether keys and values of a frame are at hand, so that its latent is not needed."""
+        tiers = self.cache.tiers
+        return any(placed is not None and placed.source == handle for placed in self._held) or (
+            tiers is not None and handle in tiers
+        )
+
     def _bring(self, context: Context) -> None:
         self.context = context
-        frames = context.frames
-        held = self._staying(frames)
-        self._held = held + [None] * (len(self._held) - len(held))
+        frames, before = context.frames, self._held
+        staying = self._staying(frames)
+        missing = [placed for placed in frames if placed not in staying]
+        self._prepare(context, missing)
+        moved = {placed: self._copied(before.index(placed)) for placed in missing if placed in before}
+        self._held = staying + [None] * (len(before) - len(staying))
         free = [slot for slot in range(len(frames)) if self._held[slot] is None]
-        missing = [placed for placed in frames if placed not in self._held]
+        leaving = {slot: placed for slot, placed in enumerate(before) if placed not in frames}
+        for slot in range(len(frames), len(before)):
+            self._park(slot, leaving.get(slot))
         for slot, placed in zip(free, missing, strict=True):
-            self._fill(slot, placed)
+            self._fill(slot, placed, leaving.get(slot), moved)
         self.end_token = self._token(len(frames))
 
     def attended(self, text: TextKV, store: Store | None = None) -> AttendedFrames:
@@ -94,6 +123,8 @@ class FrameSlots:
         )
 
     def recached(self, text: TextKV) -> AttendedFrames:
+        if self.cache.tiers is not None:
+            self.cache.tiers.before_writing()
         return self.attended(text, self.cache.write)
 
     def phases(self, positions: tuple[int, ...]) -> Phases:
@@ -108,15 +139,55 @@ class FrameSlots:
             return [placed if placed == wanted else None for placed, wanted in pairs]
         return [placed if placed in frames else None for placed in self._held[: len(frames)]]
 
-    def _fill(self, slot: int, placed: Placed) -> None:
-        tokens = slice(self._token(slot), self._token(slot + 1))
-        slab = self.cache.slab(placed.source)
-        if isinstance(placed.source, Handle):
-            self.host_bytes_moved += slab.nbytes
-            slab = slab.to(self.keys.device, non_blocking=True)
-        self.keys[:, tokens] = self.rotation.rotate(slab[:, KEY], self.phases((placed.position,)))
-        self.values[:, tokens] = slab[:, VALUE]
+    def _prepare(self, context: Context, missing: Sequence[Placed]) -> None:
+        """Make sure that every retrieved frame is somewhere, and count those that stay."""
+        handles = [placed.source for placed in missing if isinstance(placed.source, Handle)]
+        tiers = self.cache.tiers
+        if tiers is None:
+            if handles:
+                raise MissingKVError(handles)
+            return
+        for _ in range(len(context.retrieved) - len(handles)):
+            tiers.stays()
+        tiers.prepare(handles)
+
+    def _fill(
+        self, slot: int, placed: Placed, leaving: Placed | None, moved: Mapping[Placed, Rotated]
+    ) -> None:
+        """Let a frame take the slot of another, which is parked only after the first is at hand."""
+        tiers, source, tokens = self.cache.tiers, placed.source, self._tokens(slot)
+        phases = self.phases((placed.position,))
+        if placed in moved:
+            self.keys[:, tokens], self.values[:, tokens] = moved[placed]
+        elif isinstance(source, int):
+            self._park(slot, leaving)
+            slab = self.cache.slab(source)
+            self.keys[:, tokens] = self.rotation.rotate(slab[:, KEY], phases)
+            self.values[:, tokens] = slab[:, VALUE]
+        else:
+            assert tiers is not None
+            found = tiers.take(source, placed.position)
+            self._park(slot, leaving)
+            keys = found.slab[:, KEY]
+            turned = keys if found.position is not None else self.rotation.rotate(keys, phases)
+            self.keys[:, tokens], self.values[:, tokens] = turned, found.slab[:, VALUE]
+            tiers.give(found.slab)
         self._held[slot] = placed
+
+    def _park(self, slot: int, placed: Placed | None) -> None:
+        """Keep what a slot holds, if it was retrieved: the window has all other frames."""
+        if placed is not None and isinstance(placed.source, Handle) and self.cache.tiers is not None:
+            tokens = self._tokens(slot)
+            self.cache.tiers.park(
+                placed.source, placed.position, self.keys[:, tokens], self.values[:, tokens]
+            )
+
+    def _copied(self, slot: int) -> Rotated:
+        tokens = self._tokens(slot)
+        return self.keys[:, tokens].clone(), self.values[:, tokens].clone()
+
+    def _tokens(self, slot: int) -> slice:
+        return slice(self._token(slot), self._token(slot + 1))
 
     def _token(self, slot: int) -> int:
         """First token of a slot; slots come after the block."""

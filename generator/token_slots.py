@@ -8,7 +8,7 @@ Shapes: F tokens per frame, T candidates, D = head dimension.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -18,9 +18,11 @@ from torch import Tensor
 from generator.attention import TextKV
 from generator.configs import Geometry, Window
 from generator.context import Compression, Context
-from generator.kv_cache import KEY, VALUE, KVCache
+from generator.kv.shape import KEY, VALUE
+from generator.kv_cache import KVCache
 from generator.rope import MAX_POSITION, Phases, Rotation, axis_dims, on_device
 from generator.slots import AttendedFrames, FrameSlots
+from memory_service.types import Handle
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,6 @@ class TokenSlots:
         self._queries = [deque[Tensor](maxlen=compression.recent_frames) for _ in range(shape.layers)]
         self._pending = [False] * shape.layers
         self.chosen: list[Tokens | None] = [None] * shape.layers
-        self.host_bytes_moved = 0
         self._spatial = rotation.phases((0,), geometry.rows, geometry.columns, shape.head_dim, shape.device)
         times = tuple(range(MAX_POSITION))
         self._temporal = rotation.phases(times, 1, 1, shape.head_dim, shape.device)
@@ -106,6 +107,12 @@ class TokenSlots:
         assert context.compression.candidates is None
         self._slots.reload(context, frames)
         self.compression = context.compression
+
+    def prefetch(self, handles: Sequence[Handle]) -> None:
+        self._slots.prefetch(handles)
+
+    def holds(self, handle: Handle) -> bool:
+        return self._slots.holds(handle)
 
     def attended(self, text: TextKV) -> AttendedTokens:
         return AttendedTokens(self, self._slots.attended(text))

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Window
-from generator.kv_cache import HostTier, KVCache
+from generator.kv_cache import KVCache
 from generator.methods import POLICIES
 from generator.slots import AttendedFrames, FrameSlots
 from memory_service.types import Handle, Span, VideoKey
@@ -40,7 +40,7 @@ class NativeRunner:
         shape = wan.kv_shape(self.geometry)
         self.wan = wan
         handle_of = functools.partial(Handle, VideoKey("p", "v"), 1)
-        self.cache = KVCache(shape, self.window.sink_frames, HostTier(), handle_of)
+        self.cache = KVCache(shape, self.window.sink_frames, None, handle_of)
         self.slots = FrameSlots(self.cache, self.geometry, self.window, wan.rotation)
 
     def begin(self, start: int, embeds: Tensor) -> None:

@@ -12,7 +12,8 @@ from generator.causal_wan import CausalWan
 from generator.checkpoints import build_transformer
 from generator.configs import Geometry, Sampling, Window
 from generator.history import History, video_spec
-from generator.kv_cache import HostTier
+from generator.kv.config import KVConfig
+from generator.kv.host_tier import HostTier
 from generator.methods import policy_named
 from generator.noise import SeededNoise
 from generator.rollout import RolledBlock, RolloutConfig, rollout
@@ -40,6 +41,7 @@ class TinyRollouts:
     window: Window = Window()  # noqa: RUF009 (frozen)
     sampling: Sampling = Sampling()  # noqa: RUF009 (frozen)
     encoder: Encoder = AvgPool(16)  # noqa: RUF009 (has no state)
+    kv: KVConfig = KVConfig()  # noqa: RUF009 (frozen)
     fused: bool = True
     device: str = "cpu"
 
@@ -62,7 +64,9 @@ class TinyRollouts:
     def config(self, method: str) -> RolloutConfig:
         policy = policy_named(method)
         window = policy.window(self.window)
-        return RolloutConfig(policy=policy, geometry=GEOMETRY, window=window, sampling=self.sampling)
+        return RolloutConfig(
+            policy=policy, geometry=GEOMETRY, window=window, sampling=self.sampling, kv=self.kv
+        )
 
     def history(self, video: str) -> History:
         spec = video_spec(self.encoder, GEOMETRY.latent_shape, self.dtype)

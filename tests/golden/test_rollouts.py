@@ -16,7 +16,8 @@ from generator.block_sampler import BlockSampler
 from generator.configs import Geometry, Sampling, Window
 from generator.context import Context, Policy, Scenes, eligible
 from generator.history import History, video_spec
-from generator.kv_cache import KEY, VALUE, HostTier
+from generator.kv.host_tier import HostTier
+from generator.kv.shape import KEY, VALUE
 from generator.methods import POLICIES
 from generator.methods.deep_forcing import DeepForcing
 from generator.noise import BlockNoise

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from generator import sampling
 from generator.causal_wan import CausalWan
-from generator.kv_cache import KEY, VALUE
+from generator.kv.shape import KEY, VALUE
 from generator.rope import axis_dims, phases, rotate
 
 

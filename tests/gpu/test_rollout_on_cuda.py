@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_rollouts import TinyRollouts
 
-from generator.kv_cache import HostTier
+from generator.kv.host_tier import HostTier
 from generator.methods import POLICIES
 from memory_service.engine import MemoryEngine
 

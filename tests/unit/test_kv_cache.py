@@ -8,7 +8,10 @@ import torch
 from generator.configs import Geometry, Window
 from generator.context import Context, block_spans, eligible, first_kept
 from generator.errors import MissingKVError
-from generator.kv_cache import KEY, VALUE, HostTier, KVCache, KVShape
+from generator.kv.host_tier import HostTier
+from generator.kv.shape import KEY, VALUE, KVShape
+from generator.kv.tiers import KVTiers
+from generator.kv_cache import KVCache
 from generator.methods import POLICIES
 from generator.rope import FloatRotation, phases, rotate
 from generator.slots import FrameSlots
@@ -42,7 +45,7 @@ def assert_is(slab: torch.Tensor, frame: int) -> None:
 
 def rolled(blocks: int, window: Window = WINDOW) -> tuple[KVCache, HostTier]:
     host = HostTier()
-    cache = KVCache(SHAPE, window.sink_frames, host, handle)
+    cache = KVCache(SHAPE, window.sink_frames, KVTiers(SHAPE, host), handle)
     for span in block_spans(blocks, window):
         cache.begin(span, first_kept(window, span))
         write_block(cache, span)
@@ -78,12 +81,15 @@ def test_host_counts_its_bytes() -> None:
     assert host.bytes == 12 * SHAPE.slab_bytes
 
 
-def test_without_a_host_tier_evicted_frames_are_gone() -> None:
-    cache = KVCache(SHAPE, WINDOW.sink_frames, None, handle)
-    for span in block_spans(6, WINDOW):
-        cache.begin(span, first_kept(WINDOW, span))
+@pytest.mark.parametrize("tiers", [None, KVTiers(SHAPE, None)])
+def test_without_tiers_evicted_frames_are_gone(tiers: KVTiers | None) -> None:
+    cache = KVCache(SHAPE, WINDOW.sink_frames, tiers, handle)
+    slots = FrameSlots(cache, GEOMETRY, WINDOW, FloatRotation())
+    spans = list(block_spans(7, WINDOW))
+    for span in spans[:6]:
+        slots.load(RAG.context(WINDOW, span))
     with pytest.raises(MissingKVError, match="p/v epoch 1 frame 1"):
-        cache.slab(handle(1))
+        slots.load(RAG.context(WINDOW, spans[6], retrieved=[handle(1)]))
 
 
 def test_unknown_handles_are_named() -> None:
@@ -112,7 +118,7 @@ def check_slots(slots: FrameSlots, context: Context) -> None:
 
 def test_slots_hold_the_context_rotated_to_its_positions() -> None:
     host = HostTier()
-    cache = KVCache(SHAPE, WINDOW.sink_frames, host, handle)
+    cache = KVCache(SHAPE, WINDOW.sink_frames, KVTiers(SHAPE, host), handle)
     slots = FrameSlots(cache, GEOMETRY, WINDOW, FloatRotation())
     generator = torch.Generator().manual_seed(0)
     for span in block_spans(20, WINDOW):
@@ -126,13 +132,12 @@ def test_slots_hold_the_context_rotated_to_its_positions() -> None:
 
 def test_a_frame_that_stays_is_moved_once() -> None:
     host = HostTier()
-    cache = KVCache(SHAPE, WINDOW.sink_frames, host, handle)
-    slots = FrameSlots(cache, GEOMETRY, WINDOW, FloatRotation())
+    tiers = KVTiers(SHAPE, host)
+    slots = FrameSlots(KVCache(SHAPE, WINDOW.sink_frames, tiers, handle), GEOMETRY, WINDOW, FloatRotation())
     moved = []
     for span in block_spans(12, WINDOW):
         chosen = [handle(frame) for frame in range(1, 7)] if span.start >= 24 else []
         slots.load(RAG.context(WINDOW, span, retrieved=chosen))
-        write_block(cache, span)
-        moved.append(slots.host_bytes_moved // SHAPE.slab_bytes)
-    assert moved[-4:] == [6, 6, 6, 6]
-    assert moved[:8] == [0] * 8
+        write_block(slots.cache, span)
+        moved.append(tiers.taken().to_device_bytes // SHAPE.slab_bytes)
+    assert moved == [0] * 8 + [6, 0, 0, 0]

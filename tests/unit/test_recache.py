@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import pytest
 import torch
@@ -14,9 +15,12 @@ from generator.block_sampler import BlockSampler
 from generator.configs import Window
 from generator.context import Scenes
 from generator.errors import ConfigError
-from generator.kv_cache import KEY, VALUE, HostTier
+from generator.history import History
+from generator.kv.host_tier import HostTier
+from generator.kv.shape import KEY, VALUE
 from generator.methods import POLICIES
-from generator.rollout import RolledBlock, RolloutConfig
+from generator.past import Past
+from generator.rollout import RolledBlock, RolloutConfig, rollout
 from generator.searching import Search
 from generator.switching import Switching
 from generator.text import PromptTrack
@@ -141,24 +145,17 @@ def test_a_recached_block_attends_recached_frames(switched, recachings) -> None:
     switched = switched.variant(at=3)
     blocks = switched.run("native", 4)
     (recaching,) = recachings
-    model, track = switched.model(), switched.track(4)
-    sampler = BlockSampler(
-        model,
-        switched.config("native").geometry,
-        switched.config("native").window,
-        switched.sampling,
-        PromptTrack(embeds=track.embeds[1:], rows=(0,) * 4),
-        None,
-        lambda frame: Handle(VideoKey("p", "v"), 0, frame),
-    )
-    with torch.inference_mode():
+    track, config = switched.track(4), switched.config("native")
+    track = PromptTrack(embeds=track.embeds[1:], rows=(0,) * 4)
+    with switched.history("by-hand") as history, torch.inference_mode():
+        sampler = BlockSampler(
+            switched.model(), config.geometry, config.window, config.sampling, track, history
+        )
         for block in blocks[:3]:
             sampler.attend(block.index, block.context)
+            sampler.recache(block.latents)
             if block.index == 0:  # the sink was not recached
-                sampler.recache(block.latents)
                 sampler.cache.slab(0).copy_(recaching.before[0])
-            else:
-                sampler.recache(block.latents)
     for frame in range(1, 9):
         torch.testing.assert_close(sampler.cache.slab(frame), recaching.after[frame], atol=1e-5, rtol=1e-5)
 
@@ -292,3 +289,34 @@ def test_host_copies_stay_as_they_were(switched, memory, recachings) -> None:
     assert torch.equal(taken_along, recachings[0].after[7])
     for part in (KEY, VALUE):
         assert not torch.equal(taken_along[1, part], recachings[0].before[7][1, part])
+
+
+@pytest.mark.parametrize("made", [5, 6, 7, 9])
+@pytest.mark.parametrize(
+    ("method", "chosen"),
+    [
+        ("native", Switching()),
+        ("longlive_rag", Switching(old_history="fade", recache_sink=True)),
+        ("infinity_rope", Switching()),
+        ("deep_forcing", Switching(at_switch="recache")),
+    ],
+)
+def test_a_rollout_is_resumed_over_a_switch_with_the_same_bits(
+    switched, memory, method, chosen, made
+) -> None:
+    """Deep Forcing compresses at the switch, by queries of the window's blocks under the new prompt."""
+    switched = switched.variant(switching=chosen, at=7 if method == "deep_forcing" else 6)
+    whole = switched.run(method, BLOCKS, video="whole")
+    key = VideoKey("tiny", "video")
+    with switched.history(key.video) as history:
+        list(islice(rolled(switched, method, history), made))
+    past = Past.taken_over(memory, key, switched.window.block_frames)
+    with History(memory, key, past.spec, past=past) as history:
+        resumed = list(rolled(switched, method, history))
+    assert [block.replayed for block in resumed] == [True] * made + [False] * (BLOCKS - made)
+    assert differing(resumed, whole) == []
+
+
+def rolled(switched: Switched, method: str, history: History) -> Iterator[RolledBlock]:
+    track, noise = switched.track(BLOCKS), switched.noise(BLOCKS)
+    return rollout(switched.model(), switched.config(method), track, noise, switched.encoder, history)

@@ -8,9 +8,8 @@ from itertools import islice
 import pytest
 import torch
 
-from generator.errors import PlanError
+from generator.errors import ConfigError, PlanError
 from generator.history import History
-from generator.kv_cache import HostTier
 from generator.past import Past
 from generator.rollout import RolledBlock, rollout
 from memory_service.errors import Fenced
@@ -27,17 +26,15 @@ def begin(tiny, method: str, made: int) -> None:
         assert len(list(islice(blocks_of(tiny, method, history), made))) == made
 
 
-def resume(tiny, method: str) -> list[RolledBlock]:
-    past = Past.taken_over(tiny.memory, KEY, tiny.window.block_frames)
+def resume(tiny, method: str, replay: str = "exact", blocks: int = BLOCKS) -> list[RolledBlock]:
+    past = Past.taken_over(tiny.memory, KEY, tiny.window.block_frames, replay)
     with History(tiny.memory, KEY, past.spec, past=past) as history:
-        return list(blocks_of(tiny, method, history))
+        return list(blocks_of(tiny, method, history, blocks))
 
 
-def blocks_of(tiny, method: str, history: History):
-    host = HostTier()
-    return rollout(
-        tiny.model(), tiny.config(method), tiny.track(BLOCKS), tiny.noise(BLOCKS), tiny.encoder, history, host
-    )
+def blocks_of(tiny, method: str, history: History, blocks: int = BLOCKS):
+    track, noise = tiny.track(blocks), tiny.noise(blocks)
+    return rollout(tiny.model(), tiny.config(method), track, noise, tiny.encoder, history)
 
 
 def assert_same(resumed: list[RolledBlock], whole: list[RolledBlock]) -> None:
@@ -128,3 +125,35 @@ def test_other_blocks_are_refused(tiny) -> None:
 def resumed_handles(tiny):
     past = Past.taken_over(tiny.memory, KEY, 3)
     return [past.handle(frame) for frame in range(past.length)]
+
+
+@pytest.mark.parametrize("method", ["longlive_rag", "native", "relative", "infinity_rope"])
+def test_a_replay_of_the_window_does_few_passes_and_goes_on(tiny, monkeypatch, method) -> None:
+    whole = tiny.run(method, BLOCKS, video="whole")
+    begin(tiny, method, 9)
+    passed, flow = [], type(tiny.model()).flow
+    monkeypatch.setattr(type(tiny.model()), "flow", lambda *args: passed.append(1) or flow(*args))
+    resumed = resume(tiny, method, "window")
+    in_window = 2 if method == "infinity_rope" else 4
+    assert len(passed) <= 1 + in_window + 2 * 5 + 2 * 6, "sink, window, two new blocks, re-created frames"
+    assert [block.replayed for block in resumed] == [True] * 9 + [False] * 2
+    assert_same(resumed[:9], whole[:9])
+    for ours, theirs in zip(resumed[9:], whole[9:], strict=True):
+        assert ours.context.frames[: len(theirs.context.sink)] == theirs.context.sink
+        assert [placed.position for placed in ours.context.local] == [p.position for p in theirs.context.local]
+        assert torch.isfinite(ours.latents).all()
+    assert not torch.equal(resumed[9].latents, whole[9].latents), "it is approximate"
+
+
+def test_a_replay_of_a_window_that_holds_all_is_exact(tiny) -> None:
+    """Four blocks of three in a window of twelve."""
+    whole = tiny.run("native", 4, video="whole")
+    with tiny.history(KEY.video) as history:
+        list(islice(blocks_of(tiny, "native", history, 4), 3))
+    assert_same(resume(tiny, "native", "window", 4), whole)
+
+
+def test_compressed_tokens_are_replayed_exactly_or_not_at_all(tiny) -> None:
+    begin(tiny, "deep_forcing", 8)
+    with pytest.raises(ConfigError, match="can only be replayed exactly"):
+        resume(tiny, "deep_forcing", "window")

@@ -9,7 +9,9 @@ import torch
 
 from generator.configs import Sampling, Window
 from generator.errors import ConfigError, MissingKVError
-from generator.kv_cache import HostTier
+from generator.kv.config import KVConfig
+from generator.kv.host_tier import HostTier
+from generator.kv.traffic import Traffic
 from generator.methods import POLICIES
 from generator.rollout import rollout
 from memory_service.types import Advanced, Handle, Hit, VideoKey
@@ -67,13 +69,16 @@ def test_retrieved_frames_change_the_block_that_attends_them(tiny) -> None:
 def test_only_retrieving_methods_keep_evicted_keys_and_values(tiny) -> None:
     assert tiny.run("native", BLOCKS, video="a")[-1].host_bytes == 0
     host = HostTier()
-    blocks = tiny.run("longlive_rag", BLOCKS, video="b", host=host)
+    blocks = tiny.variant(kv=KVConfig(device_frames=0)).run("longlive_rag", BLOCKS, video="b", host=host)
     slab_bytes = 2 * 2 * 4 * 24 * 4
     assert [block.host_bytes for block in blocks] == [3 * max(0, n - 3) * slab_bytes for n in range(BLOCKS)]
     assert blocks[-1].host_bytes == host.bytes
     distinct = {hit.handle for block in blocks for hit in block.hits}
     retrieved = sum(len(block.hits) for block in blocks)
-    assert len(distinct) <= blocks[-1].host_bytes_moved // slab_bytes <= retrieved
+    traffic = Traffic.total(block.traffic for block in blocks)
+    assert traffic.retrieved == retrieved
+    assert len(distinct) <= traffic.to_device_bytes // slab_bytes == traffic.from_host < retrieved
+    assert traffic.to_host_bytes == host.bytes
 
 
 def test_other_numbers_of_passes(tiny) -> None:

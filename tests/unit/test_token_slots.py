@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
+from dataclasses import dataclass
+
 import pytest
 import torch
 
 from generator.configs import Geometry, Window
-from generator.context import block_spans
-from generator.kv_cache import KVCache, KVShape
+from generator.context import Context, block_spans
+from generator.kv.shape import KVShape
+from generator.kv_cache import KVCache
 from generator.methods.deep_forcing import DeepForcing
 from generator.rope import FloatRotation, phases, rotate
-from generator.token_slots import TokenSlots, best, scores
-from memory_service.types import Handle, VideoKey
+from generator.token_slots import Tokens, TokenSlots, best, scores
+from memory_service.types import Handle, Span, VideoKey
 
 GEOMETRY = Geometry(height=4, width=4)
 F = GEOMETRY.tokens_per_frame
@@ -40,10 +45,16 @@ def test_tokens_that_were_chosen_too_often_leave_fewer() -> None:
     assert best(torch.tensor([3.0, 2.0, 1.0]), 2, uses, 7).tolist() == [2]
 
 
-@pytest.mark.parametrize("paper", [False, True])
-@pytest.mark.parametrize("num_blocks", [8, 9, 10, 14])
-def test_chosen_tokens_stand_before_the_block_at_their_positions(paper: bool, num_blocks: int) -> None:
-    policy = DeepForcing("deep_forcing", paper=paper)
+@dataclass
+class Rolled:
+    """Blocks of random keys and queries; `chosen`: per block, what each layer had chosen after it."""
+
+    slots: TokenSlots
+    context: Context
+    chosen: list[list[Tokens | None]]
+
+
+def rolled(policy: DeepForcing, num_blocks: int) -> Rolled:
     window = policy.window(Window())
     generator = torch.Generator().manual_seed(num_blocks)
     cache = KVCache(SHAPE, window.sink_frames, None, lambda frame: Handle(VideoKey("p", "v"), 1, frame))
@@ -51,28 +62,61 @@ def test_chosen_tokens_stand_before_the_block_at_their_positions(paper: bool, nu
     compression = policy.context(window, spans[0]).compression
     assert compression is not None
     slots = TokenSlots(cache, GEOMETRY, window, FloatRotation(), compression)
+    chosen = []
     for span in spans:
         context = policy.context(window, span)
         slots.load(context)
         for attended in (slots.attended(()), slots.recached(())):
             for layer in range(SHAPE.layers):
-                query, key, value = torch.randn(3, 1, 3 * F, 2, 12, generator=generator)
-                _, keys, values = attended.exchange(layer, query, key, value)
-        frames_whole = len(context.frames) + len(span)
-    assert context.compression is not None
-    for layer in range(SHAPE.layers):
-        chosen = slots.chosen[layer]
+                attended.exchange(layer, *torch.randn(3, 1, 3 * F, 2, 12, generator=generator))
+        chosen.append(list(slots.chosen))
+    return Rolled(slots, context, chosen)
+
+
+@pytest.mark.parametrize("paper", [False, True])
+@pytest.mark.parametrize("num_blocks", [8, 9, 10, 14])
+def test_chosen_tokens_stand_before_the_block_at_their_positions(paper: bool, num_blocks: int) -> None:
+    made = rolled(DeepForcing("deep_forcing", paper=paper), num_blocks)
+    assert made.context.compression is not None
+    frames_whole = len(made.context.frames) + len(made.context.span)
+    for layer, chosen in enumerate(made.chosen[-1]):
         assert chosen is not None
         assert len(chosen.uses) == 2 * F
-        keys, values = slots.with_chosen(layer)
+        keys, values = made.slots.with_chosen(layer)
         assert len(keys) == (2 + frames_whole) * F
         times = chosen.frames.tolist()
         if paper:
-            times = [time for time in context.compression.positions for _ in range(F)]
+            times = [time for time in made.context.compression.positions for _ in range(F)]
         for index, (time, place) in enumerate(zip(times, chosen.places.tolist(), strict=True)):
             turn = [part[place : place + 1] for part in phases(torch.tensor([time]), 2, 2, 12)]
             turned = rotate(chosen.keys[index][None, None], *turn)[0, 0]
             torch.testing.assert_close(keys[index], turned)
         assert torch.equal(values[: 2 * F], chosen.values)
         assert torch.equal(chosen.frames, chosen.frames.sort().values)
-        assert int(chosen.frames.max()) < context.local[0].source
+        assert int(chosen.frames.max()) < made.context.local[0].source
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_token_is_chosen_as_often_as_it_may_be(limit: int) -> None:
+    made = rolled(DeepForcing("deep_forcing", reuse_limit=limit), 24)
+    compressions = [after for before, after in itertools.pairwise(made.chosen) if before[0] is not after[0]]
+    assert len(compressions) == 9
+    for layer in range(SHAPE.layers):
+        times: Counter[tuple[int, int]] = Counter()
+        for event in compressions:
+            tokens = event[layer]
+            assert tokens is not None
+            names = list(zip(tokens.frames.tolist(), tokens.places.tolist(), strict=True))
+            times.update(names)
+            assert [times[name] for name in names] == tokens.uses.tolist()
+        assert max(times.values()) == limit
+
+
+def test_the_limit_is_that_of_the_released_code() -> None:
+    def limit_of(policy: DeepForcing) -> int | None:
+        compression = policy.context(policy.window(Window()), Span(0, 3)).compression
+        assert compression is not None
+        return compression.reuse_limit
+
+    assert limit_of(DeepForcing("d")) == 7
+    assert limit_of(DeepForcing("d", paper=True)) is None

@@ -1,0 +1,107 @@
+"""What a rollout may spend on the keys and values of past frames."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+
+from generator.errors import ConfigError, KVBudgetError
+from generator.kv.arena import bytes_for, capacity
+from generator.kv.host_tier import HostTier
+from generator.kv.shape import KVShape
+
+Mode = Literal["exact", "bounded", "latent"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+Layout = Literal["alone", "with_sink", "block_with_sink"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+
+HOST_SHARE = 0.75
+"""Of the host memory that is available when a rollout begins: the default budget."""
+
+DEVICE_SHARE = 0.25
+"""Of the device memory that is free when a rollout begins: what the default device tier takes at most."""
+
+MAX_DEVICE_FRAMES = 40
+"""Frames of the default device tier: with so many, 30 s of video move a frame less than once in four times
+that it is retrieved (benchmarks/results/kv-traffic.md)."""
+
+_UNITS = {"": 1, **{f"{p}b": 1000**i for i, p in enumerate("kmgt", 1)}}
+_UNITS |= {f"{p}ib": 1024**i for i, p in enumerate("kmgt", 1)} | {"b": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class KVConfig:
+    """Which tiers there are, and how large."""
+
+    mode: Mode = "exact"
+    """exact: every evicted frame stays in host memory. bounded: as many as fit, the others are re-created
+    from their latents. latent: none, all are re-created once they have left the device."""
+
+    host_bytes: int | None = None
+    """Budget of the host tier; None: `HOST_SHARE` of what is available."""
+
+    device_frames: int | None = None
+    """Frames that stay on the device beyond those attended; None: `MAX_DEVICE_FRAMES`, as far as
+    `DEVICE_SHARE` of the free memory goes. They take part in what is re-created, and so in the bits of modes
+    other than exact."""
+
+    layout: Layout = "block_with_sink"
+    """What a frame attends while it is re-created, see `Recreation`."""
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ConfigError(f"kv mode must be one of {', '.join(MODES)}, got {self.mode!r}")
+        if self.layout not in LAYOUTS:
+            raise ConfigError(f"kv layout must be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
+        if min(self.host_bytes or 0, self.device_frames or 0) < 0:
+            raise ConfigError(f"host_bytes and device_frames must not be negative, got {self}")
+        if self.mode == "latent" and self.host_bytes is not None:
+            raise ConfigError("kv mode latent keeps nothing in host memory; expected no budget for it")
+
+    def host_tier(self, shape: KVShape, evicted_frames: int) -> HostTier | None:
+        """The host tier of one rollout that will evict so many frames.
+
+        Raises KVBudgetError where all of them must be kept and cannot be.
+        """
+        if self.mode == "latent":
+            return None
+        budget = int(HOST_SHARE * available_bytes()) if self.host_bytes is None else self.host_bytes
+        if self.mode == "exact" and capacity(shape.slab_bytes, budget) < evicted_frames:
+            raise KVBudgetError(bytes_for(evicted_frames, shape.slab_bytes), budget)
+        return HostTier(budget, forgets=self.mode == "bounded")
+
+    def frames_on_device(self, shape: KVShape) -> int:
+        """Most frames of the device tier."""
+        if self.device_frames is not None:
+            return self.device_frames
+        cuda = shape.device.type == "cuda"
+        free = torch.cuda.mem_get_info(shape.device)[0] if cuda else available_bytes()
+        return min(MAX_DEVICE_FRAMES, int(DEVICE_SHARE * free) // shape.slab_bytes)
+
+
+def parse_bytes(text: str) -> int:
+    """ "48GB", "1.5 GiB", "100000" -> bytes. Raises ValueError."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
+    if not found or found[2] not in _UNITS:
+        raise ValueError(f"expected bytes as in 48GB or 1.5GiB, got {text!r}")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+def available_bytes() -> int:
+    """Host memory that this process could still take: of the machine, or of its control group if less."""
+    left = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        left = int(fields["MemAvailable"].split()[0]) * 1024
+    group = Path("/sys/fs/cgroup")
+    limit, used = group / "memory.max", group / "memory.current"
+    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != "max":
+        left = min(left, max(0, int(most) - int(used.read_text())))
+    return left

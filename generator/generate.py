@@ -58,8 +58,12 @@ def drop(request: Request, memory: Memory) -> None:
 def generate(
     request: Request, backbone: Backbone, encoder: Encoder, memory: Memory, meter: Meter
 ) -> list[Output]:
-    """Roll out every method of the request, one after the other, on the same noise."""
+    """Roll out every method of the request, one after the other, on the same noise.
+
+    Raises ConfigError before the first where one of them cannot be run.
+    """
     for method in request.methods:
+        config_of(request, method, backbone)
         meter.plan(request.name(method), request.num_frames)
     request.out.mkdir(parents=True, exist_ok=True)
     return [generate_one(request, method, backbone, encoder, memory, meter) for method in request.methods]
@@ -84,11 +88,7 @@ def generate_one(
     request: Request, method: str, backbone: Backbone, encoder: Encoder, memory: Memory, meter: Meter
 ) -> Output:
     """One rollout, its pixels written while it runs. Raises what `rollout` raises."""
-    policy = policy_named(method)
-    config = replace(
-        backbone.config(policy), window=window_of(policy, backbone, request), switching=request.switching
-    )
-    config.check_length(request.num_blocks)
+    config = config_of(request, method, backbone)
     name = request.name(method)
     key = VideoKey(request.pool, name)
     plan = Plan.of(request, config, backbone, encoder)
@@ -127,6 +127,15 @@ def generate_one(
     record.write(record_file)
     meter.end(name)
     return Output(record=record, files=(video_file, latents_file, record_file))
+
+
+def config_of(request: Request, method: str, backbone: Backbone) -> RolloutConfig:
+    """How one method is run. Raises ConfigError where it cannot be."""
+    policy = policy_named(method)
+    window = window_of(policy, backbone, request)
+    config = replace(backbone.config(policy), window=window, switching=request.switching)
+    config.check_length(request.num_blocks)
+    return config
 
 
 def history_of(request: Request, key: VideoKey, spec: VideoSpec, plan: Plan, memory: Memory) -> History:

@@ -7,7 +7,7 @@ from grey import PROMPT, grey_backbone, request_for
 from safetensors.torch import load_file
 
 from encoder.model import AvgPool
-from generator.errors import HistoryNotEmptyError
+from generator.errors import ConfigError, HistoryNotEmptyError
 from generator.generate import drop, generate, write_side_by_side
 from generator.progress import LineMeter
 from generator.record import RolloutRecord
@@ -158,6 +158,19 @@ def test_a_prompt_without_words_is_refused_before_anything_is_made(tmp_path, bac
     request = replace(request_for(tmp_path, "native"), turns=(replace(NIGHT, prompt="a spaceship"),))
     with pytest.raises(ValueError, match="spaceship"):
         generate(request, toy, AvgPool(16), memory, LineMeter(lambda _: None))
+    assert memory.list_videos("films") == []
+
+
+def test_what_one_of_several_methods_cannot_do_is_refused_before_the_first(tmp_path, backbone, memory):
+    request = request_for(tmp_path, "native", "infinity_rope")
+    with pytest.raises(ConfigError, match="infinity_rope can flush or keep"):
+        generate(
+            replace(request, switching=Switching(at_switch="recache")),
+            backbone,
+            AvgPool(16),
+            memory,
+            LineMeter(lambda _: None),
+        )
     assert memory.list_videos("films") == []
 
 

@@ -104,8 +104,8 @@ class BlockSampler:
 
         return denoise(flow_of, noise.initial, noise.renoise, self._timesteps, self._sigmas)
 
-    def repeat(self, noise: BlockNoise, latents_FCHW: Tensor) -> Tensor:
-        """The block as it was made before, without the passes that made it.
+    def choose_again(self, noise: BlockNoise) -> None:
+        """What a block of the past needs of the passes that made it: its first one, where it compresses.
 
         In that each layer chose the tokens that are attended from then on.
         """
@@ -113,7 +113,6 @@ class BlockSampler:
         if compression is not None and compression.candidates is not None:
             initial = noise.to(self._model.device, self._model.dtype).initial
             self._model.flow(initial, self._timesteps[0], self.slots.attended(self._text))
-        return latents_FCHW.to(self._model.device)
 
     def recache(self, latents_FCHW: Tensor) -> None:
         """The clean pass: its only effect is the block's keys and values in the cache."""
@@ -125,8 +124,8 @@ class BlockSampler:
         text = self._text_kv(self._rows[index])
         for made, frames in self._window.blocks(switching):
             self.slots.reload(made.context, frames)
+            self._model.flow(made.latents, self._clean, self.slots.recached(text))
 
     def _text_of(self, frame: int | None) -> TextKV:
         """The prompt of a frame of this video; None: of the block that is made now."""
         return self._text if frame is None else self._text_kv(self._rows[frame // self._block_frames])
-            self._model.flow(made.latents, self._clean, self.slots.recached(text))

@@ -140,7 +140,7 @@ def config_of(request: Request, method: str, backbone: Backbone) -> RolloutConfi
 
 def history_of(request: Request, key: VideoKey, spec: VideoSpec, plan: Plan, memory: Memory) -> History:
     """A new video, or the one that is to be continued. Raises PlanError, HistoryNotEmptyError and more."""
-    past = taken_over(memory, key, plan) if request.resume else None
+    past = taken_over(memory, key, plan, request.replay) if request.resume else None
     spec = spec if past is None else past.spec
     return History(memory, key, spec, past=past, patience_s=request.patience_s)
 

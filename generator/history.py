@@ -20,6 +20,7 @@ from generator.outbox import Outbox, Parcel
 from generator.past import Past, PastBlock
 from generator.payloads import DTYPE_NAMES, latents_of, payloads
 from generator.recalled import Recalled
+from generator.replay import EXACT
 from generator.searching import Search
 from memory_service.memory import Memory
 from memory_service.types import LATENT, Block, Handle, Hit, Span, VideoKey, VideoSpec
@@ -61,20 +62,20 @@ class History:
         self._fused = fused
         self._outbox = Outbox(key, self._exchange, patience_s=patience_s)
         self._pending: Recalled | Parcel | None = None
-
         self.prepare: Callable[[Recalled], None] = lambda _: None
         """Called with every answer before `recall` has it, in the thread that asked, beside the passes."""
+
     def handle(self, frame: int) -> Handle:
         """The handle of a frame of this video."""
         return (
             self.past.handle(frame) if frame < self.past.length else Handle(self.key, self.past.epoch, frame)
         )
 
-    def made(self, span: Span) -> PastBlock | None:
     def latents(self, handles: Sequence[Handle]) -> Tensor:
         """Latents [n, C, H, W] of frames of any video, as the memory has them. Raises ServiceError."""
         return latents_of([frame.parts[LATENT] for frame in self._memory.fetch(handles, [LATENT])], self.spec)
 
+    def made(self, span: Span) -> PastBlock | None:
         """A block that the memory had before the rollout went on; None for one that is to be made."""
         return self.past.block(span) if span.stop <= self.past.length else None
 
@@ -98,6 +99,8 @@ class History:
         stop = start + len(latents_FCHW)
         if stop < self.past.length:
             self._pending = self.past.block(Span(stop, stop + len(latents_FCHW))).attended
+            if self.past.replay == EXACT:
+                self.prepare(self._pending)
             return
         data = {LATENT: payloads(latents_FCHW, self.spec)}
         embeddings = embeddings_FD.float().cpu().numpy()

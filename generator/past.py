@@ -12,6 +12,7 @@ from torch import Tensor
 from generator.errors import PlanError
 from generator.payloads import latents_of
 from generator.recalled import Recalled
+from generator.replay import EXACT
 from memory_service.memory import Memory
 from memory_service.types import LATENT, Handle, Query, Span, VideoInfo, VideoKey
 
@@ -34,16 +35,19 @@ class PastBlock:
 class Past:
     """What there is of one video, for the one rollout that continues it."""
 
-    def __init__(self, memory: Memory, info: VideoInfo, handles: Sequence[Handle]) -> None:
-        """handles: of all frames of the video. `Past.taken_over` finds them."""
+    def __init__(
+        self, memory: Memory, info: VideoInfo, handles: Sequence[Handle], replay: str = EXACT
+    ) -> None:
+        """handles: of all frames of the video. `Past.taken_over` finds them. replay: see `Replay`."""
         self.key, self.spec, self.epoch = info.key, info.spec, info.state.epoch
+        self.replay = replay
         self._memory = memory
         self._handles = handles
         # The replay of a block asks for it and for what the next one attended.
         self._block = lru_cache(maxsize=2)(self._fetch)
 
     @staticmethod
-    def taken_over(memory: Memory, key: VideoKey, block_frames: int) -> Past:
+    def taken_over(memory: Memory, key: VideoKey, block_frames: int, replay: str = EXACT) -> Past:
         """The past of a video whose rollout ended or is given up: whoever still writes to it is fenced.
 
         Raises PlanError where the video does not consist of whole blocks, and ServiceError.
@@ -52,7 +56,7 @@ class Past:
         if info.state.length % block_frames:
             raise PlanError(f"video {key} has {info.state.length} frames; expected blocks of {block_frames}")
         info = memory.truncate_video(key, info.state.length, epoch=info.state.epoch)
-        return Past(memory, info, handles_of(memory, info))
+        return Past(memory, info, handles_of(memory, info), replay)
 
     @property
     def length(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from generator.noise import NoisePart
 from generator.record import rollout_name
+from generator.replay import EXACT
 from generator.schedule import Schedule, Turn
 from generator.switching import Switching
 
@@ -39,6 +40,9 @@ class Request:
 
     resume: bool = False
     """Whether the memory has the videos already, and they are to be continued."""
+
+    replay: str = EXACT
+    """How their past is passed again, see `Replay`."""
 
     drawn: tuple[NoisePart, ...] = ()
     """What the noise is drawn from where that is more than prompt and seed: in forks."""

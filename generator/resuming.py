@@ -25,17 +25,18 @@ def branch_point(text: str) -> tuple[str, int]:
     return match["video"], int(match["frame"])
 
 
-def taken_over(memory: Memory, key: VideoKey, now: Plan) -> Past:
+def taken_over(memory: Memory, key: VideoKey, now: Plan, replay: str) -> Past:
     """The past of a video whose rollout ended before its plan did; whoever still writes to it is fenced.
 
-    now: the plan by which it would be made here. Raises PlanError where that is another, and ServiceError.
+    now: the plan by which it would be made here. replay: see `Replay`. Raises PlanError where that is another
+    plan, and ServiceError.
     """
     info = memory.get_video(key)
     plan = Plan.read(key, info.spec)
     plan.check(key, now)
     if info.state.length > plan.num_frames:
         raise PlanError(f"video {key} has {info.state.length} frames; its plan has {plan.num_frames}")
-    return Past.taken_over(memory, key, plan.block_frames)
+    return Past.taken_over(memory, key, plan.block_frames, replay)
 
 
 def fork(

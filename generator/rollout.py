@@ -26,11 +26,14 @@ from generator.kv.traffic import Traffic
 from generator.methods.sliding import Sliding
 from generator.noise import Noise
 from generator.recalled import Recalled
+from generator.replay import Replay
 from generator.searching import NO_SEARCH, Search
 from generator.switching import Switching
 from generator.text import PromptTrack
 from generator.timing import Stopwatch, Timings
 from memory_service.types import Handle, Hit, Query, Span
+
+_log = logging.getLogger(__name__)
 
 WITHOUT_MEMORY = Sliding("relative", positions="slot")
 """What a block attends when the memory could not be asked: the whole window, at retrieval's positions."""
@@ -45,15 +48,15 @@ class RolloutConfig:
     window: Window = field(default_factory=Window)
     sampling: Sampling = field(default_factory=Sampling)
     switching: Switching = field(default_factory=Switching)
-
-    def check_length(self, blocks: int) -> None:
-        """Raises ConfigError where the method cannot be run with this window, or not for so many blocks."""
     kv: KVConfig = field(default_factory=KVConfig)
 
     def host_tier(self, shape: KVShape, blocks: int) -> HostTier | None:
         """Where evicted keys and values of so many blocks go. Raises KVBudgetError where they cannot."""
         evicted = max(0, blocks * self.window.block_frames - self.window.window_frames)
         return self.kv.host_tier(shape, evicted) if self.policy.retrieves else None
+
+    def check_length(self, blocks: int) -> None:
+        """Raises ConfigError where the method cannot be run with this window, or not for so many blocks."""
         self.policy.check(self.window, blocks * self.window.block_frames)
         self.switching.check(self.policy)
 
@@ -106,10 +109,12 @@ def rollout(
         host = config.host_tier(model.kv_shape(config.geometry), len(track.rows))
     spans = list(block_spans(len(track.rows), window))
     compression = policy.context(window, spans[0]).compression
+    kv = config.kv if policy.retrieves else None
     sampler = BlockSampler(
         model, config.geometry, window, config.sampling, track, history, kv, host, compression
     )
-    kv = config.kv if policy.retrieves else None
+    history.prepare = lambda answer: sampler.prefetch([hit.handle for hit in answer.hits])
+    replay = replay_of(config, track, history)
     recalled = Recalled()
     for index, span in enumerate(spans):
         clock = Stopwatch(model.device)
@@ -117,13 +122,17 @@ def rollout(
             if config.switching.recaches(policy, track.scenes, index):
                 sampler.recache_window(index, config.switching)
             context = context_of(config, span, track, recalled, history)
-            sampler.attend(index, context)
-            made = history.made(span)
+            made, is_passed = history.made(span), not replay.skips(span)
+            if is_passed:
+                context = replay.remaining(context, sampler.cache.frames)
+                sampler.attend(index, context)
         with clock("denoise"):
             if made is None:
                 latents = sampler.denoise(noise.block(index))
             else:
-                latents = sampler.repeat(noise.block(index), made.latents)
+                latents = made.latents.to(model.device)
+                if is_passed:
+                    sampler.choose_again(noise.block(index))
         with clock("encode"):
             embeddings = encoder.encode(latents) if made is None else made.embeddings
         search = search_for(config, spans[index + 1], track) if index + 1 < len(spans) else NO_SEARCH
@@ -149,13 +158,30 @@ def rollout(
         )
 
 
+def replay_of(config: RolloutConfig, track: PromptTrack, history: History) -> Replay:
+    """What is passed again of the history's past. Raises ConfigError."""
+    window, length = config.window, history.past.length
+    scenes = config.switching.scenes(config.policy, track.scenes)
+    following = Span(length, length + window.block_frames)
+    is_whole = length == len(track.rows) * window.block_frames
+    context = None if is_whole else config.policy.context(window, following, scenes)
+    return Replay.of(history.past.replay, length, window, context)
+
+
 def context_of(
     config: RolloutConfig, span: Span, track: PromptTrack, recalled: Recalled, history: History
 ) -> Context:
     """What the block `span` attends, given what the memory answered."""
     policy, window, switching = config.policy, config.window, config.switching
     scenes = switching.scenes(policy, track.scenes)
-    if recalled.degraded and policy.query(window, span) is not None:
+    if recalled.degraded:
+        _log.warning(
+            "degraded video=%s frames=[%d, %d) reason=%s",
+            history.key,
+            span.start,
+            span.stop,
+            recalled.degraded,
+        )
         return WITHOUT_MEMORY.context(window, span, scenes)
     chosen = policy.chosen(window, span, switching.since(window, span, track.scenes))
     retrieved = [hit.handle for hit in recalled.hits] or [*map(history.handle, chosen)]

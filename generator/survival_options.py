@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 from generator.errors import ConfigError, PlanError
 from generator.options import BACKBONES
+from generator.story_options import DEFAULTS
 
 if TYPE_CHECKING:
     from generator.plan import Plan
     from memory_service.memory import Memory
     from memory_service.types import VideoKey
+
+REPLAYS = ("exact", "window")
+"""Of `generator.replay`, which would load torch."""
 
 FAIL, DEGRADE = "fail", "degrade"
 
@@ -27,6 +31,9 @@ OF_THE_PLAN = {
     "top_k": None,
     "guard": None,
     "at_switch": None,
+    "recache_sink": False,
+    "old_history": DEFAULTS.old_history,
+    "fade": DEFAULTS.fade,
     "replace": False,
 }
 """Options that a video which is continued has of its own -> what they are when not given."""
@@ -52,6 +59,13 @@ def add_survival(command: argparse.ArgumentParser) -> None:
         metavar="VIDEO@FRAME",
         help="begin a branch at a latent frame, with --prompt from there on; --video names it, --seed and "
         "--frames are its parent's unless given",
+    )
+    group.add_argument(
+        "--replay",
+        choices=REPLAYS,
+        default=REPLAYS[0],
+        help="of a video that is continued: exact passes every block again, for the bits of an uninterrupted "
+        "rollout; window only those that are still attended; default: %(default)s",
     )
     group.add_argument(
         "--on-memory-loss",

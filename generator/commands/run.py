@@ -146,7 +146,8 @@ def continued(options: argparse.Namespace, memory: Memory) -> tuple[Request, Bac
     if not options.threads:
         torch.set_num_threads(plan.numerics["threads"])
     backbone, encoder = load(survival_options.load_as(options, plan))
-    return replace(plan.request(key, options.out), patience_s=patience_s), backbone, encoder
+    request = replace(plan.request(key, options.out), replay=options.replay, patience_s=patience_s)
+    return request, backbone, encoder
 
 
 def load(options: argparse.Namespace) -> tuple[Backbone, Encoder]:

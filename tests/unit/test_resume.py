@@ -140,7 +140,7 @@ def test_a_replay_of_the_window_does_few_passes_and_goes_on(tiny, monkeypatch, m
     assert_same(resumed[:9], whole[:9])
     for ours, theirs in zip(resumed[9:], whole[9:], strict=True):
         assert ours.context.frames[: len(theirs.context.sink)] == theirs.context.sink
-        assert [placed.position for placed in ours.context.local] == [p.position for p in theirs.context.local]
+        assert [local.position for local in ours.context.local] == [p.position for p in theirs.context.local]
         assert torch.isfinite(ours.latents).all()
     assert not torch.equal(resumed[9].latents, whole[9].latents), "it is approximate"
 

@@ -1,0 +1,56 @@
+"""How much of a video's past is passed again before a rollout goes on with it.
+
+exact: every block, with the very context that it had: keys and values come back bit for bit, at the price of
+one clean pass per block. window: only the blocks of the sink and of the window that the next block attends,
+whose oldest do without the frames before them; frames retrieved later are re-created from their latents. The
+number of passes does not grow with the video, and what comes after is not what an uninterrupted rollout would
+have made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from generator.configs import Window
+from generator.context import Context, Placed
+from generator.errors import ConfigError
+from memory_service.types import Span
+
+EXACT, WINDOW = "exact", "window"
+REPLAYS = (EXACT, WINDOW)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Which blocks of the past are passed again: those before frame `head` and those from frame `tail` on."""
+
+    length: int
+    head: int = 0
+    tail: int = 0
+
+    @staticmethod
+    def of(kind: str, length: int, window: Window, following: Context | None) -> Replay:
+        """For a past of `length` frames, after which comes a block with the context `following`, if any.
+
+        Raises ConfigError where the method keeps more of its past than the window.
+        """
+        if kind == EXACT or following is None:
+            return Replay(length)
+        if following.compression is not None:
+            raise ConfigError("this method keeps tokens of all its past: it can only be replayed exactly")
+        return Replay(length, window.sink_frames, following.keep_from)
+
+    def skips(self, span: Span) -> bool:
+        """Whether a block is not passed again."""
+        return self.head <= span.start and span.stop <= min(self.tail, self.length)
+
+    def remaining(self, context: Context, frames: Collection[int]) -> Context:
+        """The context of a block, less frames that are not there because their blocks were skipped."""
+
+        def there(placed: tuple[Placed, ...]) -> tuple[Placed, ...]:
+            return tuple(frame for frame in placed if frame.source in frames)
+
+        if context.span.start >= self.length or not self.tail:
+            return context
+        return replace(context, sink=there(context.sink), local=there(context.local))

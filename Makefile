@@ -8,6 +8,7 @@ OUT ?= out/demo
 DATA ?= out/memory
 ADDRESS ?= 127.0.0.1:50051
 SOAK_MINUTES ?= 3
+BACKBONE ?= toy
 SOAK_SEED ?=
 
 BIN := .venv/bin
@@ -21,10 +22,10 @@ PROTO := protos/memory_service/v1/memory.proto
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo test test-slow test-gpu soak check format protos bench bench-peers bench-smoke \
-	serve toy clean
+	bench-generator serve toy clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(USER_STAMP)  ## Create .venv with everything the demo needs
 
@@ -93,6 +94,9 @@ bench-peers: $(BENCH_STAMP)  ## Install the peers that pip can install, into .ve
 
 bench-smoke: setup-dev  ## The same benchmark, small and without what must be installed: shows that it runs
 	$(BIN)/python -m benchmarks --smoke
+
+bench-generator: setup  ## What a block costs to generate, beside its floor, and what of it retrieval costs (BACKBONE=toy|wan-random)
+	$(BIN)/python -m benchmarks.generator --backbone $(BACKBONE)
 
 serve: setup  ## Run a memory service; set ADDRESS and DATA to choose where
 	$(BIN)/reverie-memory serve --data $(DATA) --address $(ADDRESS)

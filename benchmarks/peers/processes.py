@@ -31,6 +31,7 @@ def running(command: Sequence[str], ready: str) -> Iterator[tuple[subprocess.Pop
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        process.stdout.close()
 
 
 def python(module: str, *arguments: str) -> list[str]:

@@ -178,15 +178,21 @@ def test_each_method_does_at_a_switch_what_its_released_code_does(switched, reca
 
 
 def test_infinity_rope_flushes_or_keeps(switched) -> None:
-    flushed = switched.run("infinity_rope", 8, video="a")
-    kept = switched.variant(switching=Switching(at_switch="keep")).run("infinity_rope", 8, video="b")
-    assert [placed.source for placed in flushed[6].context.local] == [16, 17]
-    assert [placed.source for placed in kept[6].context.local] == [16, 17]
-    assert [placed.source for placed in flushed[7].context.frames] == [0, 19, 20]
-    assert flushed[6].context.key_positions == kept[6].context.key_positions
-    with pytest.raises(
-        ConfigError, match="infinity_rope can flush or keep its window at a switch, got 'recache'"
-    ):
+    """With its own window of 6 the sink and two frames are all that there is, flushed or not."""
+    policy, scenes = POLICIES["infinity_rope"], Scenes(switches=frozenset([6]), cuts=frozenset([6]))
+    attended = {}
+    for how in ("flush", "keep"):
+        told = Switching(at_switch=how).scenes(policy, scenes)
+        context = policy.context(Window(top_k=0), Span(18, 21), told)
+        attended[how] = [placed.source for placed in context.frames]
+        assert context.query_positions == (45, 46, 47), "a cut is a cut"
+    assert attended == {"flush": [0, 16, 17], "keep": [0, *range(10, 18)]}
+    made = {
+        how: switched.variant(switching=Switching(at_switch=how)).run("infinity_rope", 8, video=how)
+        for how in ("flush", "keep")
+    }
+    assert differing(made["flush"], made["keep"]) == []
+    with pytest.raises(ConfigError, match="infinity_rope can flush or keep its window at a switch"):
         switched.variant(switching=Switching(at_switch="recache")).run("infinity_rope", 8, video="c")
 
 

@@ -148,7 +148,7 @@ def add_model(command: argparse.ArgumentParser) -> None:
         choices=NUMERICS,
         default=NUMERICS[0],
         help="reference: all weights in bfloat16 and rounding after every operation, as the published "
-        "generators have it; slower (docs/numerics.md); default: %(default)s",
+        "generators have it (docs/numerics.md); default: %(default)s",
     )
     model.add_argument(
         "--encoder",

@@ -28,8 +28,8 @@ def digests(options: argparse.Namespace, fingerprints: Fingerprints) -> dict[str
 
 
 def published(backbone: str, root: Path) -> dict[str, Path]:
-    """Part -> where it lies below the root. Raises MissingFileError with the command that fetches it."""
-    hub.check_base(root)
+    """Part -> where it lies below the root. Raises MissingFileError with the commands that fetch it."""
+    hub.check(backbone, root)
     places = {f"generator.{number}": files for number, files in enumerate(hub.GENERATORS[backbone])}
     found = {part: hub.locate(files, root) for part, files in places.items()}
     if hub.is_there(hub.ENCODER, root):

@@ -24,6 +24,7 @@ from generator.model_options import load
 from generator.options import window_changes
 from generator.progress import JsonMeter
 from generator.request import Request
+from generator.survival_options import loading
 from memory_service.errors import ServiceError
 from memory_service.memory import Memory
 
@@ -78,6 +79,7 @@ class Maker:
             out=self._options.out,
             block_frames=self._backbone.window.block_frames,
             window_changes=window_changes(self._options),
+            loading=loading(self._options),
         )
 
 

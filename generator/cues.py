@@ -18,7 +18,7 @@ import yaml
 
 from generator.errors import ConfigError
 
-TIME = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>s|m|b)?(?P<cut>#?)")
+TIME = re.compile(r"(?P<number>\d{1,9}(?:\.\d{1,9})?)\s*(?P<unit>s|m|b)?(?P<cut>#?)")
 SECONDS = {"s": 1, "m": 60, None: 1}
 
 

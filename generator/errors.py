@@ -85,7 +85,10 @@ class HistoryNotEmptyError(GeneratorError):
     def __init__(self, key: VideoKey, length: int) -> None:
         self.key = key
         self.length = length
-        super().__init__(f"video {key} already has {length} frames; expected an empty video")
+        super().__init__(
+            f"video {key} already has {length} frames; expected an empty video "
+            "(--resume goes on with it, --replace drops it)"
+        )
 
 
 class PlanError(GeneratorError):

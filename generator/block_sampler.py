@@ -14,7 +14,7 @@ from generator.configs import Geometry, Sampling, Window
 from generator.context import Compression, Context
 from generator.context_cache import ContextCache
 from generator.history import History
-from generator.kv.config import KVConfig
+from generator.kv.config import KVConfig, Layout
 from generator.kv.host_tier import HostTier
 from generator.kv.recreation import Recreation, Surroundings
 from generator.kv.tiers import KVTiers
@@ -49,24 +49,17 @@ class BlockSampler:
         method that keeps single tokens of older frames; None where frames stay whole."""
         schedule = flow_schedule(sampling.shift)
         shape = model.kv_shape(geometry)
-        self._model = model
-        self._block_frames = window.block_frames
+        self._model, self._geometry, self._window = model, geometry, window
+        self._history = history
+        self._clean = torch.tensor(sampling.context_timestep, device=model.device)
         self._tiers = None
         if kv is not None:
-            clean = torch.tensor(sampling.context_timestep, device=model.device)
-            around = Surroundings(
-                handle_of=history.handle,
-                latents=history.latents,
-                sink=lambda frame: self.cache.slab(frame),
-                text=self._text_of,
-            )
-            recreation = Recreation(model, geometry, window, clean, kv.layout, around)
             self._tiers = KVTiers(
-                shape, host, device_frames=kv.frames_on_device(shape), recreation=recreation
+                shape, host, device_frames=kv.frames_on_device(shape), recreation=self.recreation(kv.layout)
             )
         cache = KVCache(shape, window.sink_frames, self._tiers, history.handle)
         self.cache = cache
-        self._window = WindowRecache(cache, window.sink_frames)
+        self._made = WindowRecache(cache, window.sink_frames)
         self.slots: ContextCache = (
             FrameSlots(cache, geometry, window, model.rotation, in_order=model.in_order)
             if compression is None
@@ -76,7 +69,6 @@ class BlockSampler:
         # On the device from the start, so that no pass has to wait for a copy.
         self._timesteps = timesteps.to(model.device)
         self._sigmas = sigma_at(schedule, timesteps).to(model.device)
-        self._clean = torch.tensor(sampling.context_timestep, device=model.device)
         self._rows = track.rows
         self._text_kv = memoized(lambda row: model.text_kv(track.embeds[row]))
 
@@ -117,15 +109,25 @@ class BlockSampler:
     def recache(self, latents_FCHW: Tensor) -> None:
         """The clean pass: its only effect is the block's keys and values in the cache."""
         self._model.flow(latents_FCHW, self._clean, self.slots.recached(self._text))
-        self._window.note(self._context, latents_FCHW)
+        self._made.note(self._context, latents_FCHW)
 
     def recache_window(self, index: int, switching: Switching) -> None:
         """Clean passes over the window's blocks under the prompt of block `index`, see `WindowRecache`."""
         text = self._text_kv(self._rows[index])
-        for made, frames in self._window.blocks(switching):
+        for made, frames in self._made.blocks(switching):
             self.slots.reload(made.context, frames)
             self._model.flow(made.latents, self._clean, self.slots.recached(text))
 
+    def recreation(self, layout: Layout) -> Recreation:
+        """What makes retrieved frames of this rollout anew."""
+        around = Surroundings(
+            handle_of=self._history.handle,
+            latents=self._history.latents,
+            sink=lambda frame: self.cache.slab(frame),
+            text=self._text_of,
+        )
+        return Recreation(self._model, self._geometry, self._window, self._clean, layout, around)
+
     def _text_of(self, frame: int | None) -> TextKV:
         """The prompt of a frame of this video; None: of the block that is made now."""
-        return self._text if frame is None else self._text_kv(self._rows[frame // self._block_frames])
+        return self._text if frame is None else self._text_kv(self._rows[frame // self._window.block_frames])

@@ -130,11 +130,14 @@ def generate_one(
 
 
 def config_of(request: Request, method: str, backbone: Backbone) -> RolloutConfig:
-    """How one method is run. Raises ConfigError where it cannot be."""
+    """How one method is run. Raises ConfigError and KVBudgetError where it cannot be."""
     policy = policy_named(method)
     window = window_of(policy, backbone, request)
     config = replace(backbone.config(policy), window=window, switching=request.switching)
     config.check_length(request.num_blocks)
+    shape = backbone.model.kv_shape(config.geometry)
+    config = replace(config, kv=request.kv.resolved(shape))
+    config.host_tier(shape, request.num_blocks)
     return config
 
 

@@ -17,6 +17,7 @@ import torch
 from encoder.model import Encoder
 from generator.backbones import Backbone
 from generator.errors import PlanError
+from generator.kv.config import KVConfig
 from generator.noise import NoisePart
 from generator.recording import versions
 from generator.request import Request
@@ -74,6 +75,7 @@ class Plan:
     def of(request: Request, config: RolloutConfig, backbone: Backbone, encoder: Encoder) -> Plan:
         """The plan of a request that is to be rolled out so."""
         parts = {name: asdict(part) for name, part in vars(config).items() if name != "policy"}
+        parts["kv"] = config.kv.decisive()
         transformer = backbone.model.transformer
         plan = Plan(
             method=config.policy.name,
@@ -150,6 +152,7 @@ class Plan:
             block_frames=self.block_frames,
             window_changes=window,
             switching=Switching(**self.config["switching"]),
+            kv=KVConfig(**self.config["kv"]),
             loading=self.loading,
         )
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from generator.kv.traffic import Traffic
 from generator.report.revisit import RevisitScore
 from generator.schedule import Turn
 
@@ -48,6 +49,9 @@ class BlockRecord:
     """Part of the block -> milliseconds, "total" among them; `report.time_table` says which run at once."""
 
     retrieved: tuple[RetrievedFrame, ...] = ()
+
+    kv: Traffic = field(default_factory=Traffic)
+    """Where retrieved keys and values were found, and bytes that were moved."""
 
     degraded: str = ""
     """Why the memory could not be asked for it."""
@@ -88,6 +92,11 @@ class RolloutRecord:
     def num_frames(self) -> int:
         return self.blocks[-1].stop
 
+    @property
+    def kv(self) -> Traffic:
+        """Of all blocks."""
+        return Traffic.total(block.kv for block in self.blocks)
+
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
@@ -102,4 +111,5 @@ class RolloutRecord:
 
 
 def _block(fields: dict) -> BlockRecord:
-    return BlockRecord(**{**fields, "retrieved": tuple(RetrievedFrame(**hit) for hit in fields["retrieved"])})
+    retrieved = tuple(RetrievedFrame(**hit) for hit in fields["retrieved"])
+    return BlockRecord(**{**fields, "retrieved": retrieved, "kv": Traffic(**fields.get("kv", {}))})

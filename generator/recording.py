@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import diffusers
@@ -39,18 +39,24 @@ def block_records(blocks: Sequence[RolledBlock], memory: Memory, key: VideoKey) 
         BlockRecord(
             start=block.span.start,
             stop=block.span.stop,
-            parts_ms={**asdict(block.timings), "service_search": searched_ms[block.span.stop]},
+            parts_ms={**asdict(block.timings), **_measured(block, searched_ms)},
             retrieved=tuple(
                 RetrievedFrame(
                     **asdict(hit.handle.key), epoch=hit.handle.epoch, frame=hit.handle.frame, score=hit.score
                 )
                 for hit in block.hits
             ),
+            kv=block.traffic,
             degraded=block.degraded,
             replayed=block.replayed,
         )
         for block in blocks
     )
+
+
+def _measured(block: RolledBlock, searched_ms: Mapping[int, float]) -> dict[str, float]:
+    """Parts of a block that the loop does not measure."""
+    return {"service_search": searched_ms[block.span.stop], "recreate": block.traffic.recreation_ms}
 
 
 def settings_of(
@@ -62,6 +68,7 @@ def settings_of(
         "num_frames": request.num_frames,
         "window": asdict(config.window),
         "switching": {**asdict(config.switching), "at_switch": config.switching.of(config.policy)},
+        "kv": asdict(config.kv),
         "sampling": {**asdict(config.sampling), "steps": list(config.sampling.steps)},
         "latent_shape": list(spec.latent_shape),
         "latent_dtype": spec.latent_dtype,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from generator.kv.config import KVConfig
 from generator.noise import NoisePart
 from generator.record import rollout_name
 from generator.replay import EXACT
@@ -49,6 +50,9 @@ class Request:
 
     loading: Mapping[str, object] = field(default_factory=dict)
     """Options of the command line that chose the model, for whoever has to load it again."""
+
+    kv: KVConfig = field(default_factory=KVConfig)
+    """What keys and values of past frames may take."""
 
     patience_s: float | None = None
     """How long a block waits for a memory that is away before it does without it; None: that is an error."""

@@ -34,6 +34,8 @@ OF_THE_PLAN = {
     "recache_sink": False,
     "old_history": DEFAULTS.old_history,
     "fade": DEFAULTS.fade,
+    "kv": None,
+    "kv_layout": None,
     "replace": False,
 }
 """Options that a video which is continued has of its own -> what they are when not given."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from generator import story_options, survival_options
+from generator import kv_options, story_options, survival_options
 from generator.connect import EMBEDDED, connect
 from generator.options import (
     FRAMES,
@@ -39,7 +39,15 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     words = "Generate one prompt by one or several methods."
     running = commands.add_parser("run", help="roll out one prompt", description=words)
-    for group in (add_subject, add_switching, add_survival, add_memory, add_window, add_model):
+    for group in (
+        add_subject,
+        add_switching,
+        add_survival,
+        add_memory,
+        add_window,
+        kv_options.add_kv,
+        add_model,
+    ):
         group(running)
     running.add_argument(
         "--progress",
@@ -87,6 +95,8 @@ def run_rollouts(options: argparse.Namespace) -> None:
     if len(outputs) > 1:
         files.append(write_side_by_side(request, outputs))
     if options.progress != "json":
+        for record in (output.record for output in outputs if output.record.kv.retrieved):
+            Console().print(f"{record.video}: {record.kv.words()}", soft_wrap=True, highlight=False)
         Console().print("\n".join(map(str, files)), soft_wrap=True, highlight=False)
 
 
@@ -131,6 +141,7 @@ def asked(options: argparse.Namespace) -> tuple[Request, Backbone, Encoder]:
         turns=schedule.turns,
         switching=switching,
         loading=survival_options.loading(options),
+        kv=kv_options.config(options),
         patience_s=patience_s,
     )
     return request, backbone, encoder
@@ -146,7 +157,9 @@ def continued(options: argparse.Namespace, memory: Memory) -> tuple[Request, Bac
     if not options.threads:
         torch.set_num_threads(plan.numerics["threads"])
     backbone, encoder = load(survival_options.load_as(options, plan))
-    request = replace(plan.request(key, options.out), replay=options.replay, patience_s=patience_s)
+    begun = plan.request(key, options.out)
+    kv = kv_options.config(options, begun.kv)
+    request = replace(begun, kv=kv, replay=options.replay, patience_s=patience_s)
     return request, backbone, encoder
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -30,9 +29,6 @@ DEVICE_SHARE = 0.25
 MAX_DEVICE_FRAMES = 40
 """Frames of the default device tier: with so many, 30 s of video move a frame less than once in four times
 that it is retrieved (benchmarks/results/kv-traffic.md)."""
-
-_UNITS = {"": 1, **{f"{p}b": 1000**i for i, p in enumerate("kmgt", 1)}}
-_UNITS |= {f"{p}ib": 1024**i for i, p in enumerate("kmgt", 1)} | {"b": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +60,19 @@ class KVConfig:
         if self.mode == "latent" and self.host_bytes is not None:
             raise ConfigError("kv mode latent keeps nothing in host memory; expected no budget for it")
 
+    def resolved(self, shape: KVShape) -> KVConfig:
+        """With the numbers that hold on this machine now in place of None."""
+        host = int(HOST_SHARE * available_bytes()) if self.host_bytes is None else self.host_bytes
+        return replace(
+            self,
+            host_bytes=None if self.mode == "latent" else host,
+            device_frames=self.frames_on_device(shape),
+        )
+
+    def decisive(self) -> dict[str, object]:
+        """The fields that the bits of a rollout depend on: where nothing is re-created, only that."""
+        return {"mode": self.mode} if self.mode == "exact" else asdict(self)
+
     def host_tier(self, shape: KVShape, evicted_frames: int) -> HostTier | None:
         """The host tier of one rollout that will evict so many frames.
 
@@ -71,7 +80,8 @@ class KVConfig:
         """
         if self.mode == "latent":
             return None
-        budget = int(HOST_SHARE * available_bytes()) if self.host_bytes is None else self.host_bytes
+        budget = self.resolved(shape).host_bytes
+        assert budget is not None
         if self.mode == "exact" and capacity(shape.slab_bytes, budget) < evicted_frames:
             raise KVBudgetError(bytes_for(evicted_frames, shape.slab_bytes), budget)
         return HostTier(budget, forgets=self.mode == "bounded")
@@ -83,14 +93,6 @@ class KVConfig:
         cuda = shape.device.type == "cuda"
         free = torch.cuda.mem_get_info(shape.device)[0] if cuda else available_bytes()
         return min(MAX_DEVICE_FRAMES, int(DEVICE_SHARE * free) // shape.slab_bytes)
-
-
-def parse_bytes(text: str) -> int:
-    """ "48GB", "1.5 GiB", "100000" -> bytes. Raises ValueError."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
-    if not found or found[2] not in _UNITS:
-        raise ValueError(f"expected bytes as in 48GB or 1.5GiB, got {text!r}")
-    return int(float(found[1]) * _UNITS[found[2]])
 
 
 def available_bytes() -> int:

@@ -106,7 +106,9 @@ class KVTiers:
                 self._device.give(parked.slab)
                 parked = None
             if parked is None:
-                parked = self._from_host(handle) or self._anew(handle)
+                made = handle in self._recreated
+                parked = None if made else self._from_host(handle)
+                parked = parked or self._anew(handle)
             if parked.origin == "host":
                 self._transfers.arrive()
             self._count(parked)

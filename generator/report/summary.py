@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generator.record import RECORD, VIDEO, RolloutRecord
-from generator.report import contact_sheet, recall_sheet, revisit_table, time_table
+from generator.report import contact_sheet, kv_table, recall_sheet, revisit_table, time_table
 from generator.report.style import METHOD_TITLES, method_title
 from generator.report.table import Table
 from generator.video import read_frames
@@ -38,6 +38,8 @@ def write(out: Path, videos: Sequence[str], pictures: Sequence[str]) -> Summary:
     for video, found in groups.items():
         draw_recalled(out, video, found)
     tables = [time_table.table(everything)]
+    if (found_in := kv_table.table(everything)) is not None:
+        tables.append(found_in)
     scores = {
         (video, record.method): record.revisit
         for video, found in groups.items()

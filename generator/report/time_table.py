@@ -16,6 +16,7 @@ IN_TURN = ("fetch", "denoise", "encode", "recache", "wait")
 
 ROWS: Mapping[str, tuple[str, ...]] = {
     "fetch": ("fetch",),
+    "re-create (3)": ("recreate",),
     "denoise": ("denoise",),
     "encode": ("encode",),
     "recache": ("recache",),
@@ -31,7 +32,8 @@ NOTE = (
     "Milliseconds and share of the block; means over blocks from frame {first} on. fetch: keys and values of "
     "the retrieved frames brought into the window. (1), (2) run while recache does: only `wait` is time that "
     "generation lost to them. Both are one call; search is the service's own time by its log, append is the "
-    "rest of the call, its way there and back included."
+    "rest of the call, its way there and back included. (3) is part of fetch: keys and values that no tier "
+    "held any more."
 )
 
 STEADY_FROM_FRAME = 24

@@ -108,6 +108,7 @@ def test_a_fork_is_its_parent_up_to_the_frame_and_another_video_from_there(
     info = memory.get_video(CHILD)
     assert (info.parent.key, info.parent.length, info.state.length) == (KEY, 27, FRAMES)
     assert plan_of(memory, CHILD).parent == "films/village@27"
+    assert fork(memory, KEY, 27, CHILD, prompt=OTHER).state.length == FRAMES, "the same again"
 
 
 def test_a_fork_by_the_same_plan_is_its_parent(tmp_path, run, memory) -> None:

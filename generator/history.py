@@ -130,7 +130,8 @@ class History:
     ) -> None:
         self.close()
 
-    def _exchange(self, block: Block, search: Search, known: Sequence[Handle]) -> Recalled:
+    def _exchange(self, parcel: Parcel) -> Recalled:
+        block, search, known = parcel.block, parcel.search, parcel.known
         started = time.perf_counter()
         epoch, query = self.past.epoch, search.query
         found: list[Sequence[Hit]] = []
@@ -146,7 +147,8 @@ class History:
             found += self._memory.search(self.key, [replace(each, frame=last) for each in queries]).hits
             seconds["search"] = time.perf_counter() - kept
         recalled = Recalled(search.best(found), seconds)
-        self.prepare(recalled)
+        if not parcel.settled.is_set():
+            self.prepare(recalled)
         return recalled
 
 

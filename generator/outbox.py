@@ -33,9 +33,6 @@ BUFFER_BYTES = 1 << 30
 
 _log = logging.getLogger(__name__)
 
-Exchange: TypeAlias = Callable[[Block, Search, Sequence[Handle]], Recalled]
-"""Appends a block and answers the search over the history that includes it. Raises ServiceError."""
-
 
 class Parcel:
     """One block on its way, and what came of it."""
@@ -47,7 +44,11 @@ class Parcel:
         self.answer: Recalled | None = None
         self.error: Exception | None = None
         self.settled = threading.Event()
-        """There is an answer or an error, or the memory is away."""
+        """There is an answer or an error, or the memory is away and nobody waits for it."""
+
+
+Exchange: TypeAlias = Callable[[Parcel], Recalled]
+"""Appends a block and answers the search over the history that includes it. Raises ServiceError."""
 
 
 class Outbox:
@@ -111,7 +112,7 @@ class Outbox:
             if self._failure is not None or self._closing.is_set():
                 return
             try:
-                answer = self._exchange(parcel.block, parcel.search, parcel.known)
+                answer = self._exchange(parcel)
             except Exception as error:
                 if self._patience_s is None or not isinstance(error, AWAY):
                     self._fail(parcel, error)

@@ -22,8 +22,8 @@ class ContextCache(Protocol):
     def prefetch(self, handles: Sequence[Handle]) -> None:
         """Begin to bring retrieved frames of the next block, while this one is still made; in any thread."""
 
-    def holds(self, handle: Handle) -> bool:
-        """Whether keys and values of a frame that was evicted are at hand."""
+    def held(self) -> Iterable[Handle]:
+        """Evicted frames whose keys and values are at hand, of any video; some may come twice."""
 
     def attended(self, text: TextKV) -> Attended:
         """For the passes that denoise the loaded block."""

@@ -194,8 +194,15 @@ def search_for(config: RolloutConfig, span: Span, track: PromptTrack) -> Search:
 
 
 def held(query: Query | None, history: History, sampler: BlockSampler) -> list[Handle]:
-    """Handles that the next search may return and whose keys and values are at hand."""
+    """Handles that the next search may return and whose keys and values are at hand.
+
+    Those at hand are walked, not looked up: to hash a handle takes longer than all else here.
+    """
     if query is None:
         return []
-    frames = range(query.eligible.start, query.eligible.stop)
-    return [handle for handle in map(history.handle, frames) if sampler.slots.holds(handle)]
+    start, stop = query.eligible.start, query.eligible.stop
+    return [
+        handle
+        for handle in sampler.slots.held()
+        if start <= handle.frame < stop and handle == history.handle(handle.frame)
+    ]

@@ -8,7 +8,7 @@ Shapes: M context frames, n frames of the block, F tokens per frame, D = head di
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -86,12 +86,12 @@ class FrameSlots:
             held = {placed.source for placed in self._held if placed is not None}
             self.cache.tiers.prefetch([handle for handle in handles if handle not in held])
 
-    def holds(self, handle: Handle) -> bool:
-        """Whether keys and values of a frame are at hand, so that its latent is not needed."""
-        tiers = self.cache.tiers
-        return any(placed is not None and placed.source == handle for placed in self._held) or (
-            tiers is not None and handle in tiers
-        )
+    def held(self) -> Iterator[Handle]:
+        """Frames whose keys and values are at hand, so that their latents are not needed."""
+        sources = (placed.source for placed in self._held if placed is not None)
+        yield from (source for source in sources if isinstance(source, Handle))
+        if self.cache.tiers is not None:
+            yield from self.cache.tiers.held()
 
     def _bring(self, context: Context) -> None:
         self.context = context

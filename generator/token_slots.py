@@ -8,7 +8,7 @@ Shapes: F tokens per frame, T candidates, D = head dimension.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -111,8 +111,8 @@ class TokenSlots:
     def prefetch(self, handles: Sequence[Handle]) -> None:
         self._slots.prefetch(handles)
 
-    def holds(self, handle: Handle) -> bool:
-        return self._slots.holds(handle)
+    def held(self) -> Iterator[Handle]:
+        return self._slots.held()
 
     def attended(self, text: TextKV) -> AttendedTokens:
         return AttendedTokens(self, self._slots.attended(text))

@@ -98,7 +98,7 @@ class Bench:
     def _blocks(self, arm: Arm) -> Generator[BlockCost, None, None]:
         """Roll out a video and drop it: what each block cost."""
         memory, key = self._memories[arm.memory], VideoKey(POOL, f"{next(self._numbers)}")
-        subject, moved = self._subject, 0
+        subject = self._subject
         spec = video_spec(subject.encoder, subject.geometry.latent_shape, subject.model.dtype)
         with History(memory, key, spec) as history:
             cpu = time.process_time()
@@ -110,10 +110,10 @@ class Bench:
                     parts=parts,
                     total=parts["total"],
                     cpu=1e3 * cpu,
-                    host_bytes=block.host_bytes_moved - moved,
+                    host_bytes=block.traffic.to_device_bytes,
                     kept_bytes=block.host_bytes,
                 )
-                moved, cpu = block.host_bytes_moved, time.process_time()
+                cpu = time.process_time()
         memory.drop_video(key)
 
     def _rollout(self, arm: Arm, history: History) -> Iterator[RolledBlock]:

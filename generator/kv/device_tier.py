@@ -67,6 +67,9 @@ class DeviceTier:
         if len(self._free) + len(self._parked) <= self.frames:
             self._free.append(slab)
 
+    def held(self) -> list[Handle]:
+        return list(self._parked)
+
     def __contains__(self, handle: object) -> bool:
         return handle in self._parked
 

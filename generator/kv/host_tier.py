@@ -73,6 +73,10 @@ class HostTier:
         """Of host memory taken, never above the budget."""
         return self._arenas.reserved_bytes
 
+    def held(self) -> list[Handle]:
+        with self._lock:
+            return list(self._kept)
+
     def __contains__(self, handle: object) -> bool:
         with self._lock:
             return handle in self._kept

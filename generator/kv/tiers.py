@@ -148,6 +148,11 @@ class KVTiers:
             traffic, self._traffic = self._traffic, Traffic()
         return traffic if self._recreation is None else Traffic.total([traffic, self._recreation.taken()])
 
+    def held(self) -> list[Handle]:
+        """All frames of all tiers, those of other rollouts on the host too; some may come twice."""
+        with self._lock:
+            return [*self._device.held(), *(() if self._host is None else self._host.held())]
+
     def __contains__(self, handle: object) -> bool:
         return handle in self._device or (self._host is not None and handle in self._host)
 

@@ -8,7 +8,7 @@ so would the second.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -20,14 +20,16 @@ from torch.utils._pytree import tree_leaves
 from generator.block_sampler import BlockSampler
 from generator.causal_wan import CausalWan
 from generator.configs import Sampling, Window
-from generator.context import block_spans
+from generator.context import block_spans, eligible
+from generator.kv.config import KVConfig
+from generator.kv.host_tier import HostTier
 from generator.methods import POLICIES, policy_named
 from generator.noise import BlockNoise
 from generator.reference_numerics import ReferenceWan
 from generator.text import PromptTrack
-from memory_service.types import Handle, VideoKey
+from memory_service.types import Span
 
-BLOCKS = 10
+BLOCKS = 11
 """Deep Forcing compresses in two of them."""
 
 
@@ -56,10 +58,6 @@ def untouched() -> Iterator[None]:
     assert touches.seen == []
 
 
-def handle(frame: int) -> Handle:
-    return Handle(VideoKey("tiny", "video"), 1, frame)
-
-
 def noise_on_the_device() -> BlockNoise:
     shape = (3, *GEOMETRY.latent_shape)
     return BlockNoise(torch.empty(shape, device="meta"), torch.empty(1, *shape, device="meta"))
@@ -70,8 +68,8 @@ CASES = [*((method, CausalWan) for method in sorted(POLICIES)), ("longlive_rag",
 
 @pytest.mark.parametrize(("method", "kind"), CASES)
 @torch.inference_mode()
-def test_passes_need_nothing_of_the_host(method, kind) -> None:
-    """After the first block, which brings tables and the prompt to the device.
+def test_passes_need_nothing_of_the_host(method, kind, tiny) -> None:
+    """After the first block, which brings tables and the prompt to the device; with frames of the tiers.
 
     deep_forcing too, which lets each layer choose tokens in its first pass.
     """
@@ -82,14 +80,17 @@ def test_passes_need_nothing_of_the_host(method, kind) -> None:
     spans = list(block_spans(BLOCKS, window))
     track = PromptTrack(embeds=torch.zeros(1, 5, TINY["text_dim"]), rows=(0,) * BLOCKS)
     compression = policy.context(window, spans[0]).compression
-    sampler = BlockSampler(model, GEOMETRY, window, TWO_PASSES, track, None, handle, compression)
+    history = tiny.history("video")
+    kv, host = (KVConfig(device_frames=2), HostTier()) if policy.retrieves else (None, None)
+    sampler = BlockSampler(model, GEOMETRY, window, TWO_PASSES, track, history, kv, host, compression)
     for index, span in enumerate(spans):
-        sampler.attend(index, policy.context(window, span))
-        if index == 0:
+        allowed = eligible(window, span) if policy.retrieves else Span(0, 0)
+        frames = range(allowed.start, allowed.stop)[: window.top_k]
+        retrieved = [history.handle(frame) for frame in frames]
+        sampler.attend(index, policy.context(window, span, retrieved=retrieved))
+        with untouched() if index else nullcontext():
             sampler.recache(sampler.denoise(noise_on_the_device()))
-            continue
-        with untouched():
-            sampler.recache(sampler.denoise(noise_on_the_device()))
+    assert len(retrieved) == (window.top_k if policy.retrieves else 0)
 
 
 def test_a_value_that_is_read_would_be_seen() -> None:

@@ -79,6 +79,8 @@ class FrameSlots:
             placed if placed and isinstance(placed.source, Handle) else None for placed in self._held
         ]
         self._bring(context)
+        if self.cache.tiers is not None:
+            self.cache.tiers.loaded()
 
     def prefetch(self, handles: Sequence[Handle]) -> None:
         """Begin to bring frames that the next block attends; see `KVTiers.prefetch`."""
@@ -171,7 +173,7 @@ class FrameSlots:
             keys = found.slab[:, KEY]
             turned = keys if found.position is not None else self.rotation.rotate(keys, phases)
             self.keys[:, tokens], self.values[:, tokens] = turned, found.slab[:, VALUE]
-            tiers.give(found.slab)
+            tiers.give(found)
         self._held[slot] = placed
 
     def _park(self, slot: int, placed: Placed | None) -> None:

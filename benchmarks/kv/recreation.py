@@ -79,7 +79,7 @@ class Instead:
         del position
         return Parked(self._slabs[handle])
 
-    def give(self, slab: Tensor) -> None:
+    def give(self, parked: Parked) -> None:
         pass
 
     def loaded(self) -> None:

@@ -90,13 +90,14 @@ class KVTiers:
         Raises MissingKVError.
         """
         with self._lock:
+            self._transfers.loading()
             self._device.want(handles)
             absent = [handle for handle in handles if handle not in self]
             if absent:
                 self._recreated = self._made_anew(absent)
 
     def take(self, handle: Handle, position: int) -> Parked:
-        """A frame for a slot, at this position or un-rotated; its slab is given back by `give`.
+        """A frame for a slot, at this position or un-rotated; `give` gives it back.
 
         Raises MissingKVError.
         """
@@ -118,10 +119,12 @@ class KVTiers:
         """Count a retrieved frame that is in its slot already."""
         self._traffic.in_slots += 1
 
-    def give(self, slab: Tensor) -> None:
+    def give(self, parked: Parked) -> None:
         """Give back the slab of a frame that is in its slot now."""
-        with self._lock:
-            self._device.give(slab)
+        # One that was re-created may still be on its way to the host: it is not used again.
+        if parked.origin != "recreated":
+            with self._lock:
+                self._device.give(parked.slab)
 
     def park(self, handle: Handle, position: int, keys: Tensor, values: Tensor) -> None:
         """Copy a frame that leaves its slot, keys [layers, F, heads, D] rotated to `position`."""
@@ -135,8 +138,9 @@ class KVTiers:
 
     def loaded(self) -> None:
         """A block's context is in its slots: frames of the next may be moved beside the passes."""
-        self._recreated.clear()
-        self._transfers.loaded()
+        self._recreated = {}
+        with self._lock:
+            self._transfers.loaded()
 
     def before_writing(self) -> None:
         """The clean pass is next: it may write to slabs that the tiers had."""

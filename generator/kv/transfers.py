@@ -31,15 +31,17 @@ class Transfers:
     """The copies of one rollout."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._in = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._out = torch.cuda.Stream(device) if device.type == "cuda" else None
+        """To be made in the thread that computes, on the stream that it uses."""
+        cuda = device.type == "cuda"
+        self._in = torch.cuda.Stream(device) if cuda else None
+        self._out = torch.cuda.Stream(device) if cuda else None
+        self._compute = torch.cuda.current_stream(device) if cuda else None
         self._loaded: torch.cuda.Event | None = None
         self._copied: list[torch.cuda.Event] = []
 
     def to_host(self, slab: Tensor, kept: Kept) -> None:
         """Copy a slab that the computation so far has written."""
-        if self._out is None:
+        if self._out is None or self._compute is None:
             kept.slab.copy_(slab)
             return
         self._out.wait_stream(self._compute)
@@ -57,14 +59,13 @@ class Transfers:
         ahead: the computation has not used it since `loaded`, so that the copy need not wait for the passes
         which are queued since.
         """
-        if self._in is None:
+        if self._in is None or self._out is None or self._compute is None:
             slab.copy_(kept.slab)
             return
-        if not ahead:
-            self._in.wait_stream(self._compute)
-        elif self._loaded is not None:
+        if ahead and self._loaded is not None:
             self._in.wait_event(self._loaded)
-        assert self._out is not None
+        else:
+            self._in.wait_stream(self._compute)
         self._in.wait_stream(self._out)
         if kept.written is not None:
             self._in.wait_event(kept.written)
@@ -75,13 +76,17 @@ class Transfers:
 
     def arrive(self) -> None:
         """The computation waits for everything that was copied to the device."""
-        if self._in is not None:
+        if self._in is not None and self._compute is not None:
             self._compute.wait_stream(self._in)
+
+    def loading(self) -> None:
+        """Slots are being filled: until `loaded`, the computation uses slabs at any time."""
+        self._loaded = None
 
     def loaded(self) -> None:
         """A block's context is in its slots: until the next is loaded, no pass uses another slab than the
         window's."""
-        if self._in is None or self._out is None:
+        if self._in is None or self._out is None or self._compute is None:
             return
         self._loaded = self._compute.record_event()
         self._copied = [self._in.record_event(), self._out.record_event()]
@@ -90,8 +95,5 @@ class Transfers:
         """The computation waits for the copies that were queued when the block was loaded: they may use slabs
         which the window has taken over since."""
         for event in self._copied:
+            assert self._compute is not None
             self._compute.wait_event(event)
-
-    @property
-    def _compute(self) -> torch.cuda.Stream:
-        return torch.cuda.current_stream(self._device)

@@ -57,7 +57,7 @@ def take(tiers: KVTiers, frame: int, position: int = 0) -> float:
     """The value of a frame whose slot is filled and whose slab is then used by others."""
     parked = tiers.take(handle(frame), position)
     (value,) = parked.slab.unique().tolist()
-    tiers.give(parked.slab)
+    tiers.give(parked)
     parked.slab.fill_(-1)
     return value
 
@@ -112,7 +112,9 @@ def test_prefetched_frames_are_moved_once_and_ahead() -> None:
     tiers.taken()
     tiers.prefetch([handle(1), handle(8), handle(2)])
     ahead = tiers.taken()
-    assert (ahead.ahead, ahead.to_device_bytes) == (1, SLAB), "8 is there already, and nothing makes room for 2"
+    assert (ahead.ahead, ahead.to_device_bytes) == (1, SLAB), (
+        "8 is there already, and nothing makes room for 2"
+    )
     assert [take(tiers, frame) for frame in (1, 8, 2)] == [1, 8, 2]
     found = tiers.taken()
     assert (found.from_host, found.from_device, found.to_device_bytes) == (2, 1, SLAB)

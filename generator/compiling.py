@@ -7,6 +7,9 @@ import torch
 from generator.causal_wan import CausalWan
 from generator.errors import ConfigError
 
+COMPILED = "compiled"
+"""The numerics of such a model, as records name them."""
+
 
 def compile_blocks(model: CausalWan) -> None:
     """Compile the blocks in place; the first pass takes longer, and results differ in their last bits.
@@ -22,3 +25,4 @@ def compile_blocks(model: CausalWan) -> None:
         for attention in (block.attn1, block.attn2):
             attention.forward = torch.compiler.disable(attention.forward)
         block.compile(dynamic=False)
+    model.numerics = COMPILED

@@ -9,6 +9,7 @@ from encoder import checkpoint
 from encoder.model import AvgPool, Encoder
 from generator import backbones, hub, user_files
 from generator.backbones import Backbone, Setup
+from generator.compiling import compile_blocks
 from generator.errors import ConfigError
 from generator.options import AVG_POOL
 
@@ -50,7 +51,14 @@ def check(options: argparse.Namespace) -> None:
 
 
 def load_backbone(options: argparse.Namespace) -> Backbone:
-    """Raises MissingFileError, CheckpointError, ConfigError."""
+    """The backbone, compiled if asked for. Raises MissingFileError, CheckpointError, ConfigError."""
+    backbone = _loaded(options)
+    if options.compile:
+        compile_blocks(backbone.model)
+    return backbone
+
+
+def _loaded(options: argparse.Namespace) -> Backbone:
     if options.backbone == "toy":
         return backbones.toy(options.weights or backbones.TOY_WEIGHTS, options.numerics)
     root, setup = options.weights or user_files.WEIGHTS, wan_setup(options)

@@ -151,6 +151,11 @@ def add_model(command: argparse.ArgumentParser) -> None:
         "generators have it (docs/numerics.md); default: %(default)s",
     )
     model.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the transformer's blocks; the first pass takes longer, and last bits differ",
+    )
+    model.add_argument(
         "--encoder",
         type=Path,
         metavar="FILE",

@@ -43,7 +43,7 @@ OF_THE_PLAN = {
 BRANCHES_HAVE = ("prompt", "seed", "frames")
 """Of these, what a branch may have of its own."""
 
-LOADING = ("backbone", "unmerged", "numerics", "height", "width", "vae_chunk", "container")
+LOADING = ("backbone", "unmerged", "numerics", "compile", "height", "width", "vae_chunk", "container")
 """Options that decide which model is loaded; the others of the model say where it lies."""
 
 

@@ -10,6 +10,8 @@ from tiny_rollouts import TinyRollouts
 
 from generator.compiling import compile_blocks
 from generator.errors import ConfigError
+from generator.model_options import load_backbone
+from generator.options import parser
 from generator.reference_numerics import ReferenceWan
 
 BLOCKS = 7
@@ -35,6 +37,13 @@ def test_compiled_rollouts_are_equal_up_to_rounding(memory) -> None:
         assert [hit.handle.frame for hit in compiled.hits] == [hit.handle.frame for hit in plain.hits]
     parts_of_a_block = 3  # before, between and after its two attentions; all layers share them
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == parts_of_a_block
+
+
+def test_the_option_compiles_the_model_and_its_numerics_say_so() -> None:
+    given = ["run", "--prompt", "a village"]
+    plain, compiled = (load_backbone(parser().parse_args([*given, *words])) for words in ([], ["--compile"]))
+    assert plain.model.numerics == "stock"
+    assert compiled.model.numerics == "compiled"
 
 
 def test_the_reference_numerics_cannot_be_compiled(tiny) -> None:

@@ -57,7 +57,7 @@ class BlockSampler:
             self._tiers = KVTiers(
                 shape, host, device_frames=kv.frames_on_device(shape), recreation=self.recreation(kv.layout)
             )
-        cache = KVCache(shape, window.sink_frames, self._tiers, history.handle)
+        cache = KVCache(shape, self._tiers, history.handle)
         self.cache = cache
         self._made = WindowRecache(cache, window.sink_frames)
         self.slots: ContextCache = (

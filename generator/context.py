@@ -61,8 +61,8 @@ class Context:
     key_positions: tuple[int, ...]
     """Of the block's own frames; they differ from those of its queries right after a flush only."""
 
-    keep_from: int
-    """First frame beyond the sink that stays in the window; frames before it are evicted now."""
+    kept: frozenset[int]
+    """Past frames that stay in the window; all others are evicted now."""
 
     compression: Compression | None = None
     """For methods that keep tokens of older frames: they come between sink and local."""
@@ -146,6 +146,11 @@ def block_spans(blocks: int, window: Window) -> Iterator[Span]:
     """Spans of the first `blocks` blocks of a video."""
     for index in range(blocks):
         yield Span(index * window.block_frames, (index + 1) * window.block_frames)
+
+
+def kept_frames(window: Window, span: Span, first: int) -> frozenset[int]:
+    """The sink, and the frames from `first` on, as far as they come before the block `span`."""
+    return frozenset(range(min(window.sink_frames, span.start))) | frozenset(range(first, span.start))
 
 
 def first_kept(window: Window, span: Span) -> int:

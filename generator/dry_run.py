@@ -64,7 +64,7 @@ def rows(policy: Policy, window: Window, num_blocks: int, scenes: Scenes = NO_SC
             attended=" ".join(_attended(context, allowed if searched else None, known, compressions > 0)),
             queries=_runs(context.query_positions),
             keys=" ".join(_keys(context, compressions > 0)),
-            evicted=context.keep_from - window.sink_frames,
+            evicted=span.start - len(context.kept),
             note=", ".join(_notes(index, scenes, context.compression)),
         )
 

@@ -7,7 +7,7 @@ changes from block to block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from torch import Tensor
 
@@ -19,23 +19,20 @@ from memory_service.types import Handle, Span
 class KVCache:
     """The window of one rollout on the device: the sink and the newest frames, W at most."""
 
-    def __init__(
-        self, shape: KVShape, sink_frames: int, tiers: KVTiers | None, handle_of: Callable[[int], Handle]
-    ) -> None:
+    def __init__(self, shape: KVShape, tiers: KVTiers | None, handle_of: Callable[[int], Handle]) -> None:
         """tiers: None where nothing is ever retrieved; frames that leave the window are gone then."""
         self.shape = shape
         self.tiers = tiers
-        self._sink_frames = sink_frames
         self._handle_of = handle_of
         self._slabs: dict[int, Tensor] = {}
         self._free: list[Tensor] = []
         self._block = Span(0, 0)
         self._open: frozenset[int] = frozenset()
 
-    def begin(self, span: Span, keep_from: int) -> None:
-        """Make room for a block: frames before `keep_from` but the sink go to the tiers, if there are any."""
+    def begin(self, span: Span, kept: Collection[int]) -> None:
+        """Make room for a block: frames that are not kept go to the tiers, if there are any."""
         for frame in sorted(self._slabs):
-            if self._sink_frames <= frame < keep_from:
+            if frame not in kept:
                 slab = self._slabs.pop(frame)
                 free = slab if self.tiers is None else self.tiers.evict(self._handle_of(frame), slab)
                 if free is not None:

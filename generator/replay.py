@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from generator.configs import Window
 from generator.context import Context, Placed
 from generator.errors import ConfigError
 from memory_service.types import Span
@@ -23,14 +22,13 @@ REPLAYS = (EXACT, WINDOW)
 
 @dataclass(frozen=True)
 class Replay:
-    """Which blocks of the past are passed again: those before frame `head` and those from frame `tail` on."""
+    """Which blocks of the past are passed again: those with frames that are kept; None: all."""
 
     length: int
-    head: int = 0
-    tail: int = 0
+    kept: frozenset[int] | None = None
 
     @staticmethod
-    def of(kind: str, length: int, window: Window, following: Context | None) -> Replay:
+    def of(kind: str, length: int, following: Context | None) -> Replay:
         """For a past of `length` frames, after which comes a block with the context `following`, if any.
 
         Raises ConfigError where the method keeps more of its past than the window.
@@ -39,11 +37,13 @@ class Replay:
             return Replay(length)
         if following.compression is not None:
             raise ConfigError("this method keeps tokens of all its past: it can only be replayed exactly")
-        return Replay(length, window.sink_frames, following.keep_from)
+        return Replay(length, following.kept)
 
     def skips(self, span: Span) -> bool:
         """Whether a block is not passed again."""
-        return self.head <= span.start and span.stop <= min(self.tail, self.length)
+        if self.kept is None or span.stop > self.length:
+            return False
+        return self.kept.isdisjoint(range(span.start, span.stop))
 
     def remaining(self, context: Context, frames: Collection[int]) -> Context:
         """The context of a block, less frames that are not there because their blocks were skipped."""
@@ -51,6 +51,6 @@ class Replay:
         def there(placed: tuple[Placed, ...]) -> tuple[Placed, ...]:
             return tuple(frame for frame in placed if frame.source in frames)
 
-        if context.span.start >= self.length or not self.tail:
+        if context.span.start >= self.length or self.kept is None:
             return context
         return replace(context, sink=there(context.sink), local=there(context.local))

@@ -165,7 +165,7 @@ def replay_of(config: RolloutConfig, track: PromptTrack, history: History) -> Re
     following = Span(length, length + window.block_frames)
     is_whole = length == len(track.rows) * window.block_frames
     context = None if is_whole else config.policy.context(window, following, scenes)
-    return Replay.of(history.past.replay, length, window, context)
+    return Replay.of(history.past.replay, length, context)
 
 
 def context_of(

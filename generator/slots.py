@@ -65,7 +65,7 @@ class FrameSlots:
         Raises MissingKVError, KVBudgetError.
         """
         self._bring(context)
-        self.cache.begin(context.span, context.keep_from)
+        self.cache.begin(context.span, context.kept)
         if self.cache.tiers is not None:
             self.cache.tiers.loaded()
 

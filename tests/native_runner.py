@@ -40,7 +40,7 @@ class NativeRunner:
         shape = wan.kv_shape(self.geometry)
         self.wan = wan
         handle_of = functools.partial(Handle, VideoKey("p", "v"), 1)
-        self.cache = KVCache(shape, self.window.sink_frames, None, handle_of)
+        self.cache = KVCache(shape, None, handle_of)
         self.slots = FrameSlots(self.cache, self.geometry, self.window, wan.rotation)
 
     def begin(self, start: int, embeds: Tensor) -> None:

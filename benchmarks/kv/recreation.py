@@ -6,7 +6,7 @@ once more, from the same noise, with its retrieved frames re-created in each lay
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -66,7 +66,7 @@ class Instead:
         self.tiers = self
         self._slabs = slabs
 
-    def begin(self, span: Span, keep_from: int) -> None:
+    def begin(self, span: Span, kept: Collection[int]) -> None:
         pass
 
     def prepare(self, handles: Sequence[Handle]) -> None:

@@ -100,7 +100,7 @@ def moved(trace: Trace, kv: KVConfig) -> Moved:
     host = config.host_tier(WAN, len(trace))
     tiers = KVTiers(WAN, host, device_frames=kv.frames_on_device(WAN), recreation=Counted())
     window = config.window
-    cache = KVCache(WAN, window.sink_frames, tiers, _handle)
+    cache = KVCache(WAN, tiers, _handle)
     slots = FrameSlots(cache, config.geometry, window, FloatRotation())
     parts = []
     for index, span in enumerate(block_spans(len(trace), window)):

@@ -19,6 +19,7 @@ from generator.context import (
     Scenes,
     check_positions,
     first_kept,
+    kept_frames,
 )
 from generator.errors import ConfigError
 from generator.rope import MAX_POSITION
@@ -79,7 +80,7 @@ class DeepForcing(DeepSink):
     sink_frames: int = 10
     budget_frames: int = 16
     recent_frames: int = 4
-    reuse_limit: int = 7
+    reuse_limit: int | None = 7
 
     def check(self, window: Window, num_frames: int) -> None:
         super().check(window, num_frames)
@@ -144,5 +145,5 @@ def _context(window: Window, span: Span, shift: int, local: range, kept_from: in
         local=tuple(Placed(frame, frame) for frame in local),
         query_positions=own,
         key_positions=own,
-        keep_from=kept_from,
+        kept=kept_frames(window, span, kept_from),
     )

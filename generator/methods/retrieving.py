@@ -21,6 +21,7 @@ from generator.context import (
     check_positions,
     eligible,
     first_kept,
+    kept_frames,
     slot,
 )
 from generator.errors import ConfigError
@@ -83,7 +84,7 @@ class Retrieving(Policy):
             local=placed(range(first_local, span.start)),
             query_positions=own,
             key_positions=own,
-            keep_from=first_kept(window, span),
+            kept=kept_frames(window, span, first_kept(window, span)),
         )
 
     def query(self, window: Window, span: Span) -> Query | None:

@@ -10,7 +10,17 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from generator.configs import Window
-from generator.context import NO_SCENES, Context, Placed, Policy, Scenes, check_positions, first_kept, slot
+from generator.context import (
+    NO_SCENES,
+    Context,
+    Placed,
+    Policy,
+    Scenes,
+    check_positions,
+    first_kept,
+    kept_frames,
+    slot,
+)
 from generator.rope import MAX_POSITION
 from memory_service.types import Handle, Span
 
@@ -51,7 +61,7 @@ class Sliding(Policy):
             local=self._placed(window, span, range(kept_from, span.start)),
             query_positions=own,
             key_positions=own,
-            keep_from=kept_from,
+            kept=kept_frames(window, span, kept_from),
         )
 
     def _placed(self, window: Window, span: Span, frames: range) -> tuple[Placed, ...]:

@@ -1,4 +1,4 @@
-"""Whole rollouts, native and with retrieval, through the engine and through a server."""
+"""Whole rollouts of every method that the reference data has, through the engine and through a server."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from golden_caches import check_cache, check_choices
 from torch import Tensor
 
 from encoder.checkpoint import from_weights, published_config
 from encoder.model import AvgPool, Encoder
-from generator import rope, token_slots
+from generator import token_slots
 from generator.block_sampler import BlockSampler
 from generator.configs import Geometry, Sampling, Window
-from generator.context import Context, Policy, Scenes, eligible
+from generator.context import Policy, Scenes, eligible
 from generator.history import History, video_spec
 from generator.kv.host_tier import HostTier
 from generator.kv.shape import KEY, VALUE
 from generator.methods import POLICIES
 from generator.methods.deep_forcing import DeepForcing
+from generator.methods.infinity_rope import CUT_POSITIONS
 from generator.noise import BlockNoise
 from generator.rollout import RolledBlock, RolloutConfig, rollout
 from generator.sampling import flow_schedule, pass_timesteps
 from generator.text import PromptTrack
-from generator.token_slots import TokenSlots
 from memory_service.types import Query, VideoKey
 
 KEY_OF_VIDEO = VideoKey("golden", "video")
@@ -148,16 +149,20 @@ def rollout_config(case) -> RolloutConfig:
 def policy_of(case) -> Policy:
     kwargs = case.config.pipeline["model_kwargs"]
     if case.name == "infinity_rope_rollout":
+        cut = case.config.rope_cut
+        first = cut["transition_from"]
+        assert tuple(range(first, first + cut["transition_frames"])) == CUT_POSITIONS
         return POLICIES["infinity_rope"]
     if case.name == "deep_forcing_rollout":
         if kwargs["is_ds_only"]:
             return POLICIES["deep_sink"]
-        limit = case.config.participative_compression["topc_max_reuse"]
+        compression = case.config.participative_compression
+        assert (compression["fusion"], compression["keep_sinks"]) == ("sum", True)
         return DeepForcing(
             "deep_forcing",
             budget_frames=kwargs["budget"],
             recent_frames=kwargs["recent"],
-            reuse_limit=limit,
+            reuse_limit=compression["topc_max_reuse"] or None,
         )
     return POLICIES["longlive_rag" if kwargs.get("use_latentmem") else "native"]
 
@@ -236,56 +241,3 @@ def check_pool(case, window: Window, blocks: list[RolledBlock], history: History
         slab = host.get(history.handle(window.sink_frames + int(frame[1:])))
         part = slab[int(layer[1:]), {"k": KEY, "v": VALUE}[kind]]
         case.check(name, part[None, None])
-
-
-def check_cache(case, config: RolloutConfig, sampler: BlockSampler, context: Context) -> None:
-    """What the last block leaves in the last layer, where the reference has it; its dead end is not compared.
-
-    Deep Forcing stores keys rotated, Infinity-RoPE those of frame 0 only.
-    """
-    rotated_all = case.name == "deep_forcing_rollout"
-    tokens, slots = config.geometry.tokens_per_frame, sampler.slots
-    phases = {placed.source: placed.position for placed in context.frames} | dict(
-        zip(range(context.span.start, context.span.stop), context.key_positions, strict=True)
-    )
-    keys, values = [], []
-    for frame in phases:
-        slab = sampler.cache.slab(frame)[-1]
-        key = slab[KEY]
-        if rotated_all or frame == 0:
-            turn = rope.phases(
-                torch.tensor([phases[frame]]), config.geometry.rows, config.geometry.columns, key.shape[-1]
-            )
-            key = rope.rotate(key[None], *turn)[0]
-        keys.append(key)
-        values.append(slab[VALUE])
-    if isinstance(slots, TokenSlots):
-        region = slots.with_chosen(len(slots.chosen) - 1)[0]
-        keys.insert(config.window.sink_frames, region[: len(slots.chosen[-1].uses)])
-    live = case.info["calls"][-1]["local_end_after"]
-    assert sum(map(len, keys)) == live
-    case.tensors["live_keys"] = case["cache_k_last_layer"][:, :live]
-    case.check("live_keys", torch.cat(keys)[None])
-    if "cache_v_last_layer" in case:
-        case.tensors["live_values"] = case["cache_v_last_layer"][:, :live]
-        case.check("live_values", torch.cat(values)[None])
-    assert len(phases) * tokens <= live
-
-
-def check_choices(case, config: RolloutConfig, choices: list[tuple[Tensor, Tensor]]) -> None:
-    """Tokens that each layer kept at each compression, and the scores by which it did."""
-    layers = case.config.model["num_layers"]
-    sink_tokens = config.window.sink_frames * config.geometry.tokens_per_frame
-    events = [choices[i : i + layers] for i in range(0, len(choices), layers)]
-    assert len(events) == len(case["pc_block"])
-    for event, chosen in enumerate(events):
-        for layer, (_, indices) in enumerate(chosen):
-            expected = case["pc_selected"][event, layer]
-            assert (indices + sink_tokens).tolist() == expected[expected >= 0].tolist(), (event, layer)
-    for name in sorted(n for n in case.tensors if n.startswith("pc_scores_")):
-        event, layer = (int(part.lstrip("evl")) for part in name.split("_")[2:])
-        expected = case[name][case[name] > -torch.inf]
-        scores = events[event][layer][0]
-        error = (scores - expected).abs().max() / expected.std()
-        print(f"{case.name} {name}: largest error {error:.2e} of their deviation")
-        assert error < 1e-4

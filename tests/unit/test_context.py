@@ -125,7 +125,7 @@ def test_every_window(policy: Policy) -> None:
             assert set(chosen) <= set(range(may_return.start, may_return.stop))
             retrieved = min(window.top_k, len(may_return)) if policy.retrieves else 0
             made = context(policy, span.start, retrieved, window)
-            gone = {f for f in kept if window.sink_frames <= f < made.keep_from}
+            gone = kept - made.kept
             evicted, kept = evicted | gone, kept - gone
             assert not policy.retrieves or set(range(may_return.start, may_return.stop)) <= evicted
             kept |= set(range(span.start, span.stop))

@@ -64,6 +64,26 @@ def test_a_flush_of_a_wider_window_parts_queries_from_keys() -> None:
     assert (flushed.attended, flushed.queries, flushed.keys) == ("0 13-14 c15-17", "9-11", "0 1-2 c3-5")
 
 
+@pytest.mark.parametrize(
+    ("window", "switches", "start", "attended"),
+    [
+        # The last slots have not been written since the first flush: they still hold what it left there.
+        (Window(window_frames=12, sink_frames=1), {5, 6}, 15, "0 13-14 c15-17"),
+        (Window(window_frames=12, sink_frames=1), {5, 6}, 18, "0 13-14 c18-20"),
+        # Only the first slot outlives a flush; those after it become the sink.
+        (Window(window_frames=12, sink_frames=3), {5}, 15, "0 13-14 c15-17"),
+        (Window(window_frames=12, sink_frames=3), {5}, 30, "0 13-14 24-29 c30-32"),
+        (Window(window_frames=6, sink_frames=0), {5}, 15, "9 13-14 c15-17"),
+        # A window that was never full: the newest frames, where the code would read zeros.
+        (Window(window_frames=12, sink_frames=1), {2}, 6, "0 4-5 c6-8"),
+    ],
+)
+def test_a_flush_copies_from_the_end_of_the_window(
+    window: Window, switches: set[int], start: int, attended: str
+) -> None:
+    assert at("infinity_rope", start, window, Scenes(frozenset(switches))).attended == attended
+
+
 def test_evicted_frames_are_counted_and_events_named() -> None:
     assert [at("native", start).evicted for start in (9, 12, 15)] == [0, 3, 6]
     assert at("infinity_rope", 30).note == "new prompt, cut"

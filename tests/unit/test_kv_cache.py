@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from generator.configs import Geometry, Window
-from generator.context import Context, block_spans, eligible, first_kept
+from generator.context import Context, block_spans, eligible, first_kept, kept_frames
 from generator.errors import MissingKVError
 from generator.kv.host_tier import HostTier
 from generator.kv.shape import KEY, VALUE, KVShape
@@ -45,9 +45,9 @@ def assert_is(slab: torch.Tensor, frame: int) -> None:
 
 def rolled(blocks: int, window: Window = WINDOW) -> tuple[KVCache, HostTier]:
     host = HostTier()
-    cache = KVCache(SHAPE, window.sink_frames, KVTiers(SHAPE, host), handle)
+    cache = KVCache(SHAPE, KVTiers(SHAPE, host), handle)
     for span in block_spans(blocks, window):
-        cache.begin(span, first_kept(window, span))
+        cache.begin(span, kept_frames(window, span, first_kept(window, span)))
         write_block(cache, span)
     return cache, host
 
@@ -83,7 +83,7 @@ def test_host_counts_its_bytes() -> None:
 
 @pytest.mark.parametrize("tiers", [None, KVTiers(SHAPE, None)])
 def test_without_tiers_evicted_frames_are_gone(tiers: KVTiers | None) -> None:
-    cache = KVCache(SHAPE, WINDOW.sink_frames, tiers, handle)
+    cache = KVCache(SHAPE, tiers, handle)
     slots = FrameSlots(cache, GEOMETRY, WINDOW, FloatRotation())
     spans = list(block_spans(7, WINDOW))
     for span in spans[:6]:
@@ -118,7 +118,7 @@ def check_slots(slots: FrameSlots, context: Context) -> None:
 
 def test_slots_hold_the_context_rotated_to_its_positions() -> None:
     host = HostTier()
-    cache = KVCache(SHAPE, WINDOW.sink_frames, KVTiers(SHAPE, host), handle)
+    cache = KVCache(SHAPE, KVTiers(SHAPE, host), handle)
     slots = FrameSlots(cache, GEOMETRY, WINDOW, FloatRotation())
     generator = torch.Generator().manual_seed(0)
     for span in block_spans(20, WINDOW):
@@ -133,7 +133,7 @@ def test_slots_hold_the_context_rotated_to_its_positions() -> None:
 def test_a_frame_that_stays_is_moved_once() -> None:
     host = HostTier()
     tiers = KVTiers(SHAPE, host)
-    slots = FrameSlots(KVCache(SHAPE, WINDOW.sink_frames, tiers, handle), GEOMETRY, WINDOW, FloatRotation())
+    slots = FrameSlots(KVCache(SHAPE, tiers, handle), GEOMETRY, WINDOW, FloatRotation())
     moved = []
     for span in block_spans(12, WINDOW):
         chosen = [handle(frame) for frame in range(1, 7)] if span.start >= 24 else []

@@ -57,7 +57,7 @@ class Rolled:
 def rolled(policy: DeepForcing, num_blocks: int) -> Rolled:
     window = policy.window(Window())
     generator = torch.Generator().manual_seed(num_blocks)
-    cache = KVCache(SHAPE, window.sink_frames, None, lambda frame: Handle(VideoKey("p", "v"), 1, frame))
+    cache = KVCache(SHAPE, None, lambda frame: Handle(VideoKey("p", "v"), 1, frame))
     spans = list(block_spans(num_blocks, window))
     compression = policy.context(window, spans[0]).compression
     assert compression is not None

@@ -8,8 +8,8 @@ W - 1. The methods, each a `Policy`, are in `generator.methods`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from generator.configs import Window
@@ -140,6 +140,13 @@ class Policy(ABC):
         """Raises ConfigError where more frames were retrieved than the method attends."""
         if len(retrieved) > budget:
             raise ConfigError(f"{self.name} got {len(retrieved)} retrieved frames; its budget is {budget}")
+
+
+def window_of(policy: Policy, given: Window, changes: Mapping[str, int]) -> Window:
+    """The backbone's window, as the method has it, with a user's changes; K only where it is used."""
+    own = policy.window(given)
+    unused = set() if own.top_k else {"top_k"}
+    return replace(own, **{name: value for name, value in changes.items() if name not in unused})
 
 
 def block_spans(blocks: int, window: Window) -> Iterator[Span]:

@@ -6,7 +6,7 @@ left the window, and "{6 of 1-7}" what a search will choose among the eligible.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -21,10 +21,18 @@ from generator.context import (
     Scenes,
     block_spans,
     eligible,
+    window_of,
 )
+from generator.cues import Cue
+from generator.methods import policy_named
+from generator.schedule import Schedule
+from generator.switching import Switching
 from memory_service.types import Handle, Span, VideoKey
 
 NO_VIDEO = VideoKey("dry", "run")
+
+LATENT_FPS = 4.0
+"""Latent frames per second of every backbone, and so of Wan's autoencoder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +77,23 @@ def rows(policy: Policy, window: Window, num_blocks: int, scenes: Scenes = NO_SC
         )
 
 
+def tables(
+    methods: Sequence[str],
+    num_frames: int,
+    changes: Mapping[str, int],
+    cues: Sequence[Cue],
+    switching: Switching,
+) -> Iterator[Table]:
+    """What blocks of a backbone's usual window would attend, by method. Raises ConfigError."""
+    given = Window()
+    num_blocks = num_frames // given.block_frames
+    told = Schedule.of(cues, num_blocks, given.block_frames / LATENT_FPS).scenes if cues else NO_SCENES
+    for policy in map(policy_named, methods):
+        switching.check(policy)
+        window = window_of(policy, given, changes)
+        yield table(policy, window, rows(policy, window, num_blocks, switching.scenes(policy, told)))
+
+
 def table(policy: Policy, window: Window, made: Iterable[Row]) -> Table:
     """The rows of one method, for a terminal."""
     title = (
@@ -82,13 +107,6 @@ def table(policy: Policy, window: Window, made: Iterable[Row]) -> Table:
         counts = str(row.block), str(row.start), row.attended, row.queries, row.keys, str(row.evicted)
         drawn.add_row(*counts, row.note)
     return drawn
-
-
-def markdown(made: Iterable[Row]) -> str:
-    """The rows of one method, for a document."""
-    lines = ["| t | attended frames | q positions | k positions | |", "|---|---|---|---|---|"]
-    lines += [f"| {r.start} | {r.attended} | {r.queries} | {r.keys} | {r.note} |" for r in made]
-    return "\n".join(lines)
 
 
 def _attended(

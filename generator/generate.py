@@ -17,8 +17,7 @@ from safetensors.torch import save
 
 from encoder.model import Encoder
 from generator.backbones import Backbone
-from generator.configs import Window
-from generator.context import Policy
+from generator.context import window_of
 from generator.history import DTYPE_NAMES, History
 from generator.methods import policy_named
 from generator.noise import JoinedNoise
@@ -132,7 +131,7 @@ def generate_one(
 def config_of(request: Request, method: str, backbone: Backbone) -> RolloutConfig:
     """How one method is run. Raises ConfigError and KVBudgetError where it cannot be."""
     policy = policy_named(method)
-    window = window_of(policy, backbone, request)
+    window = window_of(policy, backbone.window, request.window_changes)
     config = replace(backbone.config(policy), window=window, switching=request.switching)
     config.check_length(request.num_blocks)
     shape = backbone.model.kv_shape(config.geometry)
@@ -177,13 +176,6 @@ def video_spec(
             PLAN: plan.to_json(),
         },
     )
-
-
-def window_of(policy: Policy, backbone: Backbone, request: Request) -> Window:
-    """The backbone's window, as the method has it, with what the request changes; K only where it is used."""
-    own = policy.window(backbone.window)
-    unused = set() if own.top_k else {"top_k"}
-    return replace(own, **{name: v for name, v in request.window_changes.items() if name not in unused})
 
 
 def camera_cells(backbone: Backbone, request: Request) -> tuple[int, ...]:

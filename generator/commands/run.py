@@ -55,11 +55,17 @@ def add(commands: Commands) -> None:
         default="auto",
         help="auto: bars in a terminal, else lines; json: one object a line on standard output",
     )
+    running.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only say which frames each block would attend, at which temporal positions; loads no weights, "
+        "and takes the usual window where none is given",
+    )
     running.set_defaults(execute=execute, refuse=running.error)
 
 
 def execute(options: argparse.Namespace) -> int:
-    if not (story_options.told(options) or options.resume or options.fork):
+    if not (story_options.told(options) or options.resume or options.fork or options.dry_run):
         options.refuse("one of --prompt, --schedule, --scenes, --resume and --fork is required")
     errors = Console(stderr=True, style="red", highlight=False, markup=False, soft_wrap=True)
     # Imported here: they take seconds, and --help and a mistyped option should not.
@@ -72,11 +78,31 @@ def execute(options: argparse.Namespace) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        run_rollouts(options)
+        if options.dry_run:
+            show_contexts(options)
+        else:
+            run_rollouts(options)
     except (GeneratorError, ServiceError, CheckpointError, OSError, ValueError) as error:
         errors.print(f"reverie-generate: {error}")
         return 1
     return 0
+
+
+def show_contexts(options: argparse.Namespace) -> None:
+    """Print a table per method of what its blocks would attend."""
+    from generator import dry_run
+
+    tables = dry_run.tables(
+        options.method or METHODS[:1],
+        options.frames or FRAMES,
+        window_changes(options),
+        story_options.told(options),
+        story_options.switching(options),
+    )
+    # Where nobody watches, rows stay whole.
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    for table in tables:
+        console.print(table, highlight=False)
 
 
 def run_rollouts(options: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from generator.__main__ import main
 from generator.configs import Window
 from generator.context import Scenes
 from generator.dry_run import Row, rows, table
@@ -155,6 +156,19 @@ def test_a_terminal_shows_a_row_per_block() -> None:
     policy = POLICIES["native"]
     drawn = table(policy, Window(), rows(policy, Window(), 4))
     assert drawn.row_count == 4
+
+
+def test_the_command_line_prints_it_without_weights(capsys) -> None:
+    words = ["--prompt", "a", "--prompt", "5b:b", "--prompt", "10b#:c", "--frames", "36"]
+    methods = ["--method", "longlive_rag", "infinity_rope", "deep_forcing"]
+    assert main(["run", "--dry-run", "--weights", "/nowhere", *words, *methods]) == 0
+    printed = capsys.readouterr().out
+    for method in methods[1:]:
+        for row in rows(POLICIES[method], POLICIES[method].window(Window()), 12, SCENES):
+            assert row.attended in printed
+    assert printed.count("new prompt, cut") == 3
+    assert main(["run", "--dry-run", "-W", "3", "--frames", "9"]) == 1
+    assert main(["run", "--dry-run", "--method", "native", "--frames", "1026"]) == 1
 
 
 def documented() -> dict[str, dict[int, tuple[str, ...]]]:

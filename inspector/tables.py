@@ -20,6 +20,10 @@ TEXT_COLUMNS = frozenset({"video", "chosen frames:score"})
 """Columns that are read from the left; all others hold numbers."""
 
 
+MAX_FACT = 500
+"""Most characters of metadata that a terminal is shown as they are."""
+
+
 def video_row(info: VideoInfo) -> Row:
     """One video with its spec and state; metadata as it was written."""
     return {
@@ -98,11 +102,16 @@ def video_table(row: Row) -> Table:
         "latent": f"{_latent(row)}, {row['latent_bytes']:,} bytes a frame",
         "embedding": f"{row['embedding_dim']} values, {row['encoder_id']}",
         "created": row["created"],
-        **row["metadata"],
+        **{name: _short(value) for name, value in row["metadata"].items()},
     }
     for name, value in facts.items():
         table.add_row(Text(name, style="dim"), Text(value))
     return table
+
+
+def _short(value: str) -> str:
+    """A value of metadata, or how long it is where that is a document: `--json` has all of it."""
+    return value if len(value) <= MAX_FACT else f"{len(value):,} characters"
 
 
 def _life(row: Row) -> str:

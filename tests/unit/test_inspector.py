@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,6 +83,16 @@ def test_tables_name_frames_scores_and_metadata(data, capsys, monkeypatch):
     _, shown = inspect(capsys, "--data", data, "videos", "films")
     assert "take-1" in shown.out
     assert "a [red] village" in shown.out
+
+
+def test_documents_in_the_metadata_are_shown_by_their_length(tmp_path, capsys):
+    memory = MemoryEngine(tmp_path / "data")
+    memory.create_video(KEY, replace(SPEC, metadata={"plan": "{" + 1234 * "x" + "}"}))
+    memory.close()
+    _, shown = inspect(capsys, "--data", tmp_path / "data", "show", "films/take-1")
+    assert "1,236 characters" in shown.out
+    _, told = inspect(capsys, "--data", tmp_path / "data", "show", "films/take-1", "--json")
+    assert 1234 * "x" in told.out
 
 
 @pytest.mark.parametrize("command", ["map", "similarity"])

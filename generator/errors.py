@@ -73,8 +73,8 @@ class KVBudgetError(GeneratorError):
     def __init__(self, needed_bytes: int, allowed_bytes: int) -> None:
         self.needed_bytes, self.allowed_bytes = needed_bytes, allowed_bytes
         super().__init__(
-            f"exact K/V of all evicted frames need {needed_bytes / 1e9:.1f} GB of host memory, "
-            f"{allowed_bytes / 1e9:.1f} GB are allowed: raise the budget (--kv-budget), or let frames be "
+            f"exact K/V of all evicted frames need {needed_bytes / 1e9:.3g} GB of host memory, "
+            f"{allowed_bytes / 1e9:.3g} GB are allowed: raise the budget (--kv-budget), or let frames be "
             "re-created from their latents (--kv bounded or latent)"
         )
 

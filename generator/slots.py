@@ -100,8 +100,8 @@ class FrameSlots:
         frames, before = context.frames, self._held
         staying = self._staying(frames)
         missing = [placed for placed in frames if placed not in staying]
-        self._prepare(context, missing)
         moved = {placed: self._copied(before.index(placed)) for placed in missing if placed in before}
+        self._prepare(context, [placed for placed in missing if placed not in moved])
         self._held = staying + [None] * (len(before) - len(staying))
         free = [slot for slot in range(len(frames)) if self._held[slot] is None]
         leaving = {slot: placed for slot, placed in enumerate(before) if placed not in frames}
@@ -158,21 +158,20 @@ class FrameSlots:
     ) -> None:
         """Let a frame take the slot of another, which is parked only after the first is at hand."""
         tiers, source, tokens = self.cache.tiers, placed.source, self._tokens(slot)
-        phases = self.phases((placed.position,))
-        if placed in moved:
-            self.keys[:, tokens], self.values[:, tokens] = moved[placed]
-        elif isinstance(source, int):
-            self._park(slot, leaving)
-            slab = self.cache.slab(source)
-            self.keys[:, tokens] = self.rotation.rotate(slab[:, KEY], phases)
-            self.values[:, tokens] = slab[:, VALUE]
-        else:
+        found = None
+        if placed not in moved and isinstance(source, Handle):
             assert tiers is not None
             found = tiers.take(source, placed.position)
-            self._park(slot, leaving)
-            keys = found.slab[:, KEY]
-            turned = keys if found.position is not None else self.rotation.rotate(keys, phases)
-            self.keys[:, tokens], self.values[:, tokens] = turned, found.slab[:, VALUE]
+        self._park(slot, leaving)
+        if placed in moved:
+            self.keys[:, tokens], self.values[:, tokens] = moved[placed]
+        else:
+            slab = self.cache.slab(source) if found is None else found.slab
+            turned = found is not None and found.position is not None
+            keys, phases = slab[:, KEY], self.phases((placed.position,))
+            self.keys[:, tokens] = keys if turned else self.rotation.rotate(keys, phases)
+            self.values[:, tokens] = slab[:, VALUE]
+        if found is not None:
             tiers.give(found)
         self._held[slot] = placed
 

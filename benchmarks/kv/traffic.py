@@ -57,9 +57,9 @@ ARMS: Mapping[str, KVConfig] = {
 """Tiers that are compared. Frames are those of the device tier, 0.29 GB each."""
 
 HEADER = (
-    "| tiers | in place / device / host / re-created | to the device, GB | of the released code's | "
+    "| tiers | device tier, GB | in place / device / host / re-created | to the device, GB | of the released code's | "
     "ahead | to the host, GB | host memory / budget, GB |",
-    "| --- | --: | --: | --: | --: | --: | --: |",
+    "| --- | --: | --: | --: | --: | --: | --: | --: |",
 )
 
 
@@ -122,7 +122,7 @@ def table(trace: Trace) -> str:
         ahead = f"{100 * t.ahead / t.from_host:.0f} %" if t.from_host else "-"
         budget = "-" if kv.host_bytes is None else f"{made.host_bytes / 1e9:.1f} / {kv.host_bytes / 1e9:.1f}"
         lines.append(
-            f"| {name} | {t.in_slots} / {t.from_device} / {t.from_host} / {t.recreated} | "
+            f"| {name} | {(kv.device_frames or 0) * WAN.slab_bytes / 1e9:.1f} | {t.in_slots} / {t.from_device} / {t.from_host} / {t.recreated} | "
             f"{t.to_device_bytes / 1e9:.1f} | {share} | {ahead} | {t.to_host_bytes / 1e9:.1f} | {budget} |"
         )
     return "\n".join(lines)

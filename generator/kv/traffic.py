@@ -49,6 +49,6 @@ class Traffic:
             "re-created": self.recreated,
         }
         found = ", ".join(f"{count} {place}" for place, count in places.items())
-        moved = f"{self.to_device_bytes / 1e9:.2f} GB to the device, {self.to_host_bytes / 1e9:.2f} GB back"
+        moved = f"{self.to_device_bytes / 1e9:.3g} GB to the device, {self.to_host_bytes / 1e9:.3g} GB back"
         spent = f"; re-creation {self.recreation_ms / 1000:.1f} s" if self.recreated else ""
         return f"K/V of {self.retrieved} retrieved frames: {found}; {moved}{spent}"

@@ -10,6 +10,7 @@ import torch
 from encoder.model import AvgPool
 from generator.errors import HistoryNotEmptyError
 from generator.history import History, latents_of, payloads, video_spec
+from generator.searching import NO_SEARCH, Search
 from memory_service.errors import AlreadyExists, InvalidArgument
 from memory_service.types import LATENT, Query, Span, VideoKey, VideoSpec
 
@@ -58,7 +59,7 @@ def test_hits_are_the_nearest_of_the_eligible_frames(history: History, memory) -
         latents, embedding = block(index)
         embeddings.append(embedding)
         query = Query(k=2, eligible=Span(1, 7)) if index == 3 else None
-        history.remember(3 * index, latents, embedding, query)
+        history.remember(3 * index, latents, embedding, Search(query))
         recalled = history.recall()
         assert recalled.hits == () or index == 3
     scores = torch.cat(embeddings)[1:7] @ embeddings[-1][-1]
@@ -72,24 +73,24 @@ def test_hits_are_the_nearest_of_the_eligible_frames(history: History, memory) -
 
 
 def test_time_is_charged_to_the_verbs_that_were_used(history: History, request) -> None:
-    history.remember(0, *block(0), None)
+    history.remember(0, *block(0), NO_SEARCH)
     assert history.recall().seconds.keys() == {"append"}
-    history.remember(3, *block(1), Query(k=1, eligible=Span(0, 3)))
+    history.remember(3, *block(1), Search(Query(k=1, eligible=Span(0, 3))))
     fused = "fused" in request.node.name
     assert history.recall().seconds.keys() == ({"advance"} if fused else {"append", "search"})
 
 
 def test_errors_of_the_memory_come_out_of_recall(history: History) -> None:
     latents, embeddings = block(0)
-    history.remember(0, latents, torch.full_like(embeddings, float("nan")), None)
+    history.remember(0, latents, torch.full_like(embeddings, float("nan")), NO_SEARCH)
     with pytest.raises(InvalidArgument):
         history.recall()
-    history.remember(0, latents, embeddings, None)
+    history.remember(0, latents, embeddings, NO_SEARCH)
     assert history.recall().hits == ()
 
 
 def test_a_video_with_frames_is_not_continued(history: History, memory) -> None:
-    history.remember(0, *block(0), None)
+    history.remember(0, *block(0), NO_SEARCH)
     history.recall()
     with pytest.raises(HistoryNotEmptyError, match="p/v already has 3 frames"):
         History(memory, KEY, spec())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from generator.errors import ConfigError, PlanError
 from generator.history import History
+from generator.kv.config import KVConfig
 from generator.past import Past
 from generator.rollout import RolledBlock, rollout
 from memory_service.errors import Fenced
@@ -54,6 +56,29 @@ def test_a_resumed_rollout_has_the_bits_of_an_uninterrupted_one(tiny, method, dt
     resumed = resume(tiny, method)
     assert_same(resumed, whole)
     assert [block.replayed for block in resumed] == [True] * 8 + [False] * 3
+
+
+@pytest.mark.parametrize(
+    "kv",
+    [KVConfig(mode="latent", device_frames=4), KVConfig(mode="bounded", host_bytes=16_000, device_frames=2)],
+    ids=["latent", "bounded"],
+)
+def test_frames_that_are_re_created_are_so_again(tiny, kv) -> None:
+    """What is in which tier decides how they are re-created: replaying moves them as they were moved."""
+    config = replace(tiny.config("longlive_rag"), kv=kv)
+
+    def blocks_by(history: History):
+        args = tiny.model(), config, tiny.track(18), tiny.noise(18), tiny.encoder
+        return rollout(*args, history)
+
+    with tiny.history("whole") as history:
+        whole = list(blocks_by(history))
+    with tiny.history(KEY.video) as history:
+        list(islice(blocks_by(history), 14))
+    past = Past.taken_over(tiny.memory, KEY, 3)
+    with History(tiny.memory, KEY, past.spec, past=past) as history:
+        assert_same(list(blocks_by(history)), whole)
+    assert sum(block.traffic.recreated for block in whole) > 0
 
 
 @pytest.mark.parametrize("made", [0, 1, 6, 7, BLOCKS])

@@ -142,10 +142,10 @@ def size(files: Sequence[HubFile]) -> str:
     """Their size together, to read."""
     known = sum(file.num_bytes or 0 for file in files)
     unknown = sum(file.num_bytes is None for file in files)
-    text = f"{known / 1e9:.1f} GB" if known else ""
-    if unknown:
-        text += f"{' and ' if text else ''}{unknown} of unknown size"
-    return text or "0 GB"
+    if unknown == len(files) == 1:
+        return "of unknown size"
+    text = f"{known / 1e9:.1f} GB"
+    return text + (f" and {unknown} of unknown size" if unknown else "")
 
 
 def _not_there(files: Sequence[HubFile], root: Path) -> MissingFileError:

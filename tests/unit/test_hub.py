@@ -108,7 +108,7 @@ def test_text_encoders_that_are_cut_otherwise_are_whole(tmp_path: Path) -> None:
 
 def test_sizes_are_said_and_what_is_not_known_too() -> None:
     assert hub.size([]) == "0 GB"
-    assert hub.size(hub.ENCODER) == "1 of unknown size"
+    assert hub.size(hub.ENCODER) == "of unknown size"
     assert hub.size([*hub.BASE, *hub.ENCODER]) == "23.3 GB and 1 of unknown size"
 
 

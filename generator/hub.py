@@ -144,7 +144,7 @@ def size(files: Sequence[HubFile]) -> str:
     unknown = sum(file.num_bytes is None for file in files)
     if unknown == len(files) == 1:
         return "of unknown size"
-    text = f"{known / 1e9:.1f} GB"
+    text = f"{known / 1e9:.1f} GB" if known else "0 GB"
     return text + (f" and {unknown} of unknown size" if unknown else "")
 
 

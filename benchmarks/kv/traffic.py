@@ -57,8 +57,8 @@ ARMS: Mapping[str, KVConfig] = {
 """Tiers that are compared. Frames are those of the device tier, 0.29 GB each."""
 
 HEADER = (
-    "| tiers | device tier, GB | in place / device / host / re-created | to the device, GB | of the released code's | "
-    "ahead | to the host, GB | host memory / budget, GB |",
+    "| tiers | device tier, GB | in place / device / host / re-created | to the device, GB | "
+    "of the released code's | ahead | to the host, GB | host memory / budget, GB |",
     "| --- | --: | --: | --: | --: | --: | --: | --: |",
 )
 
@@ -121,10 +121,17 @@ def table(trace: Trace) -> str:
         share = f"1/{1 / made.share:.1f}" if made.share else "0"
         ahead = f"{100 * t.ahead / t.from_host:.0f} %" if t.from_host else "-"
         budget = "-" if kv.host_bytes is None else f"{made.host_bytes / 1e9:.1f} / {kv.host_bytes / 1e9:.1f}"
-        lines.append(
-            f"| {name} | {(kv.device_frames or 0) * WAN.slab_bytes / 1e9:.1f} | {t.in_slots} / {t.from_device} / {t.from_host} / {t.recreated} | "
-            f"{t.to_device_bytes / 1e9:.1f} | {share} | {ahead} | {t.to_host_bytes / 1e9:.1f} | {budget} |"
+        cells = (
+            name,
+            f"{(kv.device_frames or 0) * WAN.slab_bytes / 1e9:.1f}",
+            f"{t.in_slots} / {t.from_device} / {t.from_host} / {t.recreated}",
+            f"{t.to_device_bytes / 1e9:.1f}",
+            share,
+            ahead,
+            f"{t.to_host_bytes / 1e9:.1f}",
+            budget,
         )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

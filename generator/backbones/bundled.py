@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from generator.backbones.backbone import Backbone
 from generator.checkpoints import load_transformer
@@ -34,6 +35,8 @@ def toy(folder: Path | str = TOY_WEIGHTS, numerics: str = "stock") -> Backbone:
         raise MissingFileError(codec_file, "the toy's latent codec")
     dtype = torch.bfloat16 if numerics == "reference" else torch.float32
     transformer = load_transformer(folder / "transformer", dtype=dtype)
+    if dtype == torch.float32:
+        lay_out(transformer)
     config = transformer.config
     return Backbone(
         name="toy",
@@ -46,6 +49,17 @@ def toy(folder: Path | str = TOY_WEIGHTS, numerics: str = "stock") -> Backbone:
         window=Window(block_frames=toy_prompts.BLOCK_FRAMES),
         sampling=Sampling(steps=tuple(1000 * sigma for sigma in TOY_SIGMAS), shift=1.0, warped=False),
     )
+
+
+def lay_out(transformer: nn.Module) -> None:
+    """Put the matrices column by column into memory, values and shapes unchanged.
+
+    With the few tokens of a small block the CPU's float32 product then takes a quarter less time; with MKL its
+    bits are the same.
+    """
+    for module in transformer.modules():
+        if isinstance(module, nn.Linear):
+            module.weight.data = module.weight.data.t().contiguous().t()
 
 
 class ToyText:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
@@ -10,10 +12,12 @@ from tiny_rollouts import TinyRollouts
 
 from generator.block_sampler import BlockSampler
 from generator.errors import KVBudgetError
+from generator.history import History
 from generator.kv.arena import bytes_for
 from generator.kv.config import LAYOUTS, KVConfig
 from generator.kv.host_tier import HostTier
 from generator.kv.traffic import Traffic
+from generator.past import Past
 from generator.rollout import RolledBlock, rollout
 from generator.text import PromptTrack
 from memory_service.types import Handle, VideoKey
@@ -161,6 +165,32 @@ def test_latent_mode_keeps_nothing_on_the_host_and_repeats(tiny, fused) -> None:
     plain = run(tiny, "exact")
     assert same(blocks[:6], plain[:6]), "nothing was retrieved yet"
     assert not same(blocks, plain)
+
+
+@pytest.mark.parametrize("made", [5, 8, 11])
+@pytest.mark.parametrize(
+    "kv",
+    [
+        KVConfig(mode="latent", device_frames=0),
+        KVConfig(mode="latent", device_frames=3),
+        KVConfig(mode="bounded", host_bytes=8 * SLAB, device_frames=0),
+        KVConfig(mode="bounded", host_bytes=8 * SLAB, device_frames=3),
+    ],
+)
+def test_what_was_re_created_is_so_again_when_the_rollout_is_resumed(tiny, memory, kv, made) -> None:
+    tiny = tiny.variant(kv=kv)
+    whole = tiny.run("longlive_rag", BLOCKS, video="whole")
+    assert Traffic.total(block.traffic for block in whole).recreated > 0
+
+    def blocks(history: History) -> Iterator[RolledBlock]:
+        track, noise = tiny.track(BLOCKS), tiny.noise(BLOCKS)
+        return rollout(tiny.model(), tiny.config("longlive_rag"), track, noise, tiny.encoder, history)
+
+    with tiny.history("video") as history:
+        list(islice(blocks(history), made))
+    past = Past.taken_over(memory, VideoKey("tiny", "video"), tiny.window.block_frames)
+    with History(memory, past.key, past.spec, past=past) as history:
+        assert same(list(blocks(history)), whole)
 
 
 def test_a_bounded_host_stays_under_its_budget(tiny) -> None:

@@ -25,14 +25,32 @@ class BlockNoise:
     renoise: Tensor
 
     def to(self, device: torch.device, dtype: torch.dtype) -> BlockNoise:
-        """The same draws on another device and in another dtype."""
-        return BlockNoise(self.initial.to(device, dtype), self.renoise.to(device, dtype))
+        """The same draws on another device and in another dtype; the host does not wait for a GPU."""
+        return BlockNoise(_sent(self.initial, device, dtype), _sent(self.renoise, device, dtype))
 
 
 class Noise(Protocol):
     """Gives the noise of block 0, 1, 2, ... in this order."""
 
     def block(self, index: int) -> BlockNoise: ...
+
+
+class NoiseAhead:
+    """Noise that can be drawn one block ahead, while the device is busy with something else."""
+
+    def __init__(self, noise: Noise) -> None:
+        self._noise = noise
+        self._drawn: tuple[int, BlockNoise] | None = None
+
+    def draw(self, index: int) -> None:
+        """Draw the noise of the block that comes next."""
+        self._drawn = index, self._noise.block(index)
+
+    def block(self, index: int) -> BlockNoise:
+        if self._drawn is None or self._drawn[0] != index:
+            self.draw(index)
+        assert self._drawn is not None
+        return self._drawn[1]
 
 
 class SeededNoise:
@@ -105,6 +123,12 @@ class JoinedNoise:
 
     def block(self, index: int) -> BlockNoise:
         return self._noises[bisect_right(self._starts, index) - 1].block(index)
+
+
+def _sent(draws: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    if device.type != "cuda" or draws.is_cuda:
+        return draws.to(device, dtype)
+    return draws.pin_memory().to(device, non_blocking=True).to(dtype)
 
 
 def noise_seed(prompt: str, seed: int) -> int:

@@ -24,7 +24,7 @@ from generator.kv.host_tier import HostTier
 from generator.kv.shape import KVShape
 from generator.kv.traffic import Traffic
 from generator.methods.sliding import Sliding
-from generator.noise import Noise
+from generator.noise import Noise, NoiseAhead
 from generator.recalled import Recalled
 from generator.replay import Replay
 from generator.searching import NO_SEARCH, Search
@@ -115,7 +115,7 @@ def rollout(
     )
     history.prepare = lambda answer: sampler.prefetch([hit.handle for hit in answer.hits])
     replay = replay_of(config, track, history)
-    recalled = Recalled()
+    recalled, draws = Recalled(), NoiseAhead(noise)
     for index, span in enumerate(spans):
         clock = Stopwatch(model.device)
         with clock("fetch"):
@@ -128,11 +128,11 @@ def rollout(
                 sampler.attend(index, context)
         with clock("denoise"):
             if made is None:
-                latents = sampler.denoise(noise.block(index))
+                latents = sampler.denoise(draws.block(index))
             else:
                 latents = made.latents.to(model.device)
                 if is_passed:
-                    sampler.choose_again(noise.block(index))
+                    sampler.choose_again(draws.block(index))
         with clock("encode"):
             embeddings = encoder.encode(latents) if made is None else made.embeddings
         search = search_for(config, spans[index + 1], track) if index + 1 < len(spans) else NO_SEARCH
@@ -141,6 +141,8 @@ def rollout(
         with clock("recache"):
             if is_passed:
                 sampler.recache(latents)
+        if index + 1 < len(spans) and spans[index + 1].start >= history.past.length:
+            draws.draw(index + 1)  # on the host, while a GPU is busy with the clean pass
         with clock("wait"):
             attended, recalled = recalled, history.recall()
         yield RolledBlock(

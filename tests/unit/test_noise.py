@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from generator.noise import SeededNoise, noise_seed
+from generator.noise import NoiseAhead, SeededNoise, noise_seed
 
 SHAPE = (2, 3, 4)
 
@@ -55,3 +55,16 @@ def test_a_block_is_drawn_once() -> None:
 
 def test_a_single_pass_draws_no_more() -> None:
     assert make(passes=1).block(0).renoise.shape == (0, 3, *SHAPE)
+
+
+def test_noise_drawn_ahead_is_the_same_noise() -> None:
+    def drawn() -> SeededNoise:
+        return SeededNoise("a", 0, blocks=4, block_frames=1, passes=2, latent_shape=(2, 2, 2))
+
+    plain, ahead = drawn(), NoiseAhead(drawn())
+    for index in range(4):
+        expected = plain.block(index)
+        assert torch.equal(ahead.block(index).initial, expected.initial)
+        assert torch.equal(ahead.block(index).renoise, expected.renoise)
+        if index == 1:
+            ahead.draw(2)

@@ -16,6 +16,9 @@ from generator.reference_numerics import ReferenceWan
 
 BLOCKS = 7
 
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+"""Of torch's own, as it loads its compiler."""
+
 
 class CompiledRollouts(TinyRollouts):
     def model(self):
@@ -26,7 +29,6 @@ class CompiledRollouts(TinyRollouts):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-@pytest.mark.filterwarnings("default")  # of torch's own, while it compiles
 def test_compiled_rollouts_are_equal_up_to_rounding(memory) -> None:
     made = {
         kind: kind(memory).run("longlive_rag", BLOCKS, kind.__name__)

@@ -54,8 +54,8 @@ def toy(folder: Path | str = TOY_WEIGHTS, numerics: str = "stock") -> Backbone:
 def lay_out(transformer: nn.Module) -> None:
     """Put the matrices column by column into memory, values and shapes unchanged.
 
-    With the few tokens of a small block the CPU's float32 product then takes a quarter less time; with MKL its
-    bits are the same.
+    With the few tokens of a small block the CPU's float32 product then takes a quarter less time; with MKL
+    its bits are the same.
     """
     for module in transformer.modules():
         if isinstance(module, nn.Linear):

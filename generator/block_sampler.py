@@ -10,11 +10,11 @@ from torch import Tensor
 
 from generator.attention import TextKV
 from generator.causal_wan import CausalWan
-from generator.configs import Geometry, Sampling, Window
-from generator.context import Compression, Context
+from generator.context import Context
 from generator.context_cache import ContextCache
+from generator.course import Course
 from generator.history import History
-from generator.kv.config import KVConfig, Layout
+from generator.kv.config import Layout
 from generator.kv.host_tier import HostTier
 from generator.kv.recreation import Recreation, Surroundings
 from generator.kv.tiers import KVTiers
@@ -23,11 +23,10 @@ from generator.kv_cache import KVCache
 from generator.noise import BlockNoise
 from generator.sampling import denoise, flow_schedule, pass_timesteps, sigma_at
 from generator.slots import FrameSlots
-from generator.switching import Switching
 from generator.text import PromptTrack
 from generator.token_slots import TokenSlots
 from generator.window_recache import WindowRecache
-from memory_service.types import Handle
+from memory_service.types import Handle, Query
 
 
 class BlockSampler:
@@ -36,26 +35,27 @@ class BlockSampler:
     def __init__(
         self,
         model: CausalWan,
-        geometry: Geometry,
-        window: Window,
-        sampling: Sampling,
+        course: Course,
         track: PromptTrack,
         history: History,
-        kv: KVConfig | None = None,
         host: HostTier | None = None,
-        compression: Compression | None = None,
     ) -> None:
-        """kv: None where nothing is ever retrieved. host: the host tier, if there is one. compression: of a
-        method that keeps single tokens of older frames; None where frames stay whole."""
+        """host: left out, what the configuration says. Raises ConfigError, KVBudgetError."""
+        config, compression = course.config, course.compression
+        geometry, window, sampling = config.geometry, config.window, config.sampling
         schedule = flow_schedule(sampling.shift)
         shape = model.kv_shape(geometry)
         self._model, self._geometry, self._window = model, geometry, window
-        self._history = history
+        self._history, self._replay, self._switching = history, course.replay(history), config.switching
         self._clean = torch.tensor(sampling.context_timestep, device=model.device)
+        self._host = config.host_tier(shape, len(track.rows)) if host is None else host
         self._tiers = None
-        if kv is not None:
+        if config.retrieves:
             self._tiers = KVTiers(
-                shape, host, device_frames=kv.frames_on_device(shape), recreation=self.recreation(kv.layout)
+                shape,
+                self._host,
+                device_frames=config.kv.frames_on_device(shape),
+                recreation=self.recreation(config.kv.layout),
             )
         cache = KVCache(shape, self._tiers, history.handle)
         self.cache = cache
@@ -72,11 +72,17 @@ class BlockSampler:
         self._rows = track.rows
         self._text_kv = memoized(lambda row: model.text_kv(track.embeds[row]))
 
-    def attend(self, index: int, context: Context) -> None:
-        """Begin block `index`: make room for it, load what it attends. Raises MissingKVError."""
-        self._text = self._text_kv(self._rows[index])
-        self.slots.load(context)
-        self._context = context
+    def attend(self, index: int, context: Context) -> Context:
+        """Begin block `index`: make room for it, load what it attends; that, as far as it is there.
+
+        A block of the past that is not passed again attends nothing. Raises MissingKVError.
+        """
+        self._passes = not self._replay.skips(context.span)
+        if self._passes:
+            context = self._replay.remaining(context, self.cache.frames)
+            self._text, self._context = self._text_kv(self._rows[index]), context
+            self.slots.load(context)
+        return context
 
     def prefetch(self, handles: Sequence[Handle]) -> None:
         """Begin to bring what the next block retrieves, while this one is still made; in any thread."""
@@ -96,27 +102,45 @@ class BlockSampler:
 
         return denoise(flow_of, noise.initial, noise.renoise, self._timesteps, self._sigmas)
 
-    def choose_again(self, noise: BlockNoise) -> None:
-        """What a block of the past needs of the passes that made it: its first one, where it compresses.
+    def again(self, latents_FCHW: Tensor, noise: BlockNoise) -> Tensor:
+        """A block of the past on the device, with what it needs of the passes that made it.
 
-        In that each layer chose the tokens that are attended from then on.
+        That is its first one where it compresses: there each layer chose the tokens that are attended since.
         """
-        compression = self._context.compression
+        compression = self._context.compression if self._passes else None
         if compression is not None and compression.candidates is not None:
             initial = noise.to(self._model.device, self._model.dtype).initial
             self._model.flow(initial, self._timesteps[0], self.slots.attended(self._text))
+        return latents_FCHW.to(self._model.device)
 
     def recache(self, latents_FCHW: Tensor) -> None:
         """The clean pass: its only effect is the block's keys and values in the cache."""
-        self._model.flow(latents_FCHW, self._clean, self.slots.recached(self._text))
-        self._made.note(self._context, latents_FCHW)
+        if self._passes:
+            self._model.flow(latents_FCHW, self._clean, self.slots.recached(self._text))
+            self._made.note(self._context, latents_FCHW)
 
-    def recache_window(self, index: int, switching: Switching) -> None:
+    def recache_window(self, index: int) -> None:
         """Clean passes over the window's blocks under the prompt of block `index`, see `WindowRecache`."""
         text = self._text_kv(self._rows[index])
-        for made, frames in self._made.blocks(switching):
+        for made, frames in self._made.blocks(self._switching):
             self.slots.reload(made.context, frames)
             self._model.flow(made.latents, self._clean, self.slots.recached(text))
+
+    def held(self, query: Query | None) -> list[Handle]:
+        """Handles that a search may return and whose keys and values are at hand.
+
+        Those at hand are walked, not looked up: to hash a handle takes longer than all else here.
+        """
+        if query is None:
+            return []
+        start, stop = query.eligible.start, query.eligible.stop
+        own = self._history.handle
+        return [h for h in self.slots.held() if start <= h.frame < stop and h == own(h.frame)]
+
+    @property
+    def host_bytes(self) -> int:
+        """Keys and values in the host tier."""
+        return 0 if self._host is None else self._host.bytes
 
     def recreation(self, layout: Layout) -> Recreation:
         """What makes retrieved frames of this rollout anew."""

@@ -31,7 +31,8 @@ from generator.report.side_by_side import Comparison
 from generator.report.style import method_title
 from generator.request import Request
 from generator.resuming import taken_over
-from generator.rollout import RolledBlock, RolloutConfig, rollout
+from generator.rollout import RolledBlock, rollout
+from generator.rollout_config import RolloutConfig
 from generator.text import PromptTrack
 from generator.video import VideoWriter
 from memory_service.errors import NotFound

@@ -38,13 +38,14 @@ class Noise(Protocol):
 class NoiseAhead:
     """Noise that can be drawn one block ahead, while the device is busy with something else."""
 
-    def __init__(self, noise: Noise) -> None:
-        self._noise = noise
+    def __init__(self, noise: Noise, num_blocks: int) -> None:
+        self._noise, self._num_blocks = noise, num_blocks
         self._drawn: tuple[int, BlockNoise] | None = None
 
     def draw(self, index: int) -> None:
-        """Draw the noise of the block that comes next."""
-        self._drawn = index, self._noise.block(index)
+        """Draw the noise of the block that comes next, if one does."""
+        if index < self._num_blocks:
+            self._drawn = index, self._noise.block(index)
 
     def block(self, index: int) -> BlockNoise:
         if self._drawn is None or self._drawn[0] != index:

@@ -25,7 +25,8 @@ from generator.history import History, video_spec
 from generator.methods import policy_named
 from generator.noise import SeededNoise
 from generator.reference_numerics import NUMERICS
-from generator.rollout import RolledBlock, RolloutConfig, rollout
+from generator.rollout import RolledBlock, rollout
+from generator.rollout_config import RolloutConfig
 from generator.text import PromptTrack
 from memory_service.memory import Memory
 from memory_service.types import VideoKey

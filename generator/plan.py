@@ -21,7 +21,7 @@ from generator.kv.config import KVConfig
 from generator.noise import NoisePart
 from generator.recording import versions
 from generator.request import Request
-from generator.rollout import RolloutConfig
+from generator.rollout_config import RolloutConfig
 from generator.schedule import Schedule
 from generator.switching import Switching
 from generator.weights_id import weights_id

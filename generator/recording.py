@@ -14,7 +14,8 @@ import memory_service
 from generator.backbones import Backbone
 from generator.record import BlockRecord, RetrievedFrame
 from generator.request import Request
-from generator.rollout import RolledBlock, RolloutConfig
+from generator.rollout import RolledBlock
+from generator.rollout_config import RolloutConfig
 from memory_service.memory import Memory
 from memory_service.types import VideoKey, VideoSpec
 

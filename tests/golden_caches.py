@@ -9,7 +9,7 @@ from generator import rope
 from generator.block_sampler import BlockSampler
 from generator.context import Context
 from generator.kv.shape import KEY, VALUE
-from generator.rollout import RolloutConfig
+from generator.rollout_config import RolloutConfig
 from generator.token_slots import TokenSlots
 
 

@@ -16,7 +16,8 @@ from generator.kv.config import KVConfig
 from generator.kv.host_tier import HostTier
 from generator.methods import policy_named
 from generator.noise import SeededNoise
-from generator.rollout import RolledBlock, RolloutConfig, rollout
+from generator.rollout import RolledBlock, rollout
+from generator.rollout_config import RolloutConfig
 from generator.text import PromptTrack
 from memory_service.memory import Memory
 from memory_service.types import VideoKey

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from benchmarks.kv.subjects import Subject, golden_subject, toy_subject
 from generator.block_sampler import BlockSampler
-from generator.context import Context, block_spans
+from generator.context import Context
+from generator.course import Course
 from generator.kv.config import LAYOUTS, KVConfig
 from generator.kv.device_tier import Parked
 from generator.kv.host_tier import HostTier
@@ -23,8 +24,6 @@ from generator.kv.shape import KEY, VALUE
 from generator.kv_cache import KVCache
 from generator.noise import BlockNoise
 from generator.recalled import Recalled
-from generator.rollout import context_of, search_for
-from generator.searching import NO_SEARCH
 from generator.slots import FrameSlots
 from memory_service.types import Handle, Span
 
@@ -90,29 +89,20 @@ class Instead:
 def differences(subject: Subject) -> dict[str, Difference]:
     """Layout -> what it changes over one rollout, and what leaving the retrieved frames out does."""
     found = {name: Difference() for name in (*LAYOUTS, LEFT_OUT)}
-    config, track, host = subject.config, subject.track, HostTier()
-    spans = list(block_spans(len(track.rows), config.window))
+    track, host = subject.track, HostTier()
+    config = replace(subject.config, kv=KVConfig(device_frames=0))
+    course = Course(config, track.scenes, len(track.rows))
     with subject.history() as history:
-        sampler = BlockSampler(
-            subject.model,
-            config.geometry,
-            config.window,
-            config.sampling,
-            track,
-            history,
-            KVConfig(device_frames=0),
-            host,
-        )
+        sampler = BlockSampler(subject.model, course, track, history, host)
         recalled = Recalled()
-        for index, span in enumerate(spans):
-            context = context_of(config, span, track, recalled, history)
-            sampler.attend(index, context)
+        for index, span in enumerate(course.spans):
+            context = sampler.attend(index, course.context(index, recalled, history))
             noise = subject.noise.block(index)
             latents = sampler.denoise(noise)
             if context.retrieved:
                 compare(subject, sampler, context, noise, latents, host, found)
-            search = search_for(config, spans[index + 1], track) if index + 1 < len(spans) else NO_SEARCH
-            history.remember(span.start, latents, subject.encoder.encode(latents), search)
+            embeddings = subject.encoder.encode(latents)
+            history.remember(span.start, latents, embeddings, course.search(index + 1))
             sampler.recache(latents)
             recalled = history.recall()
     return found

@@ -22,7 +22,7 @@ from generator.configs import Geometry, Sampling, Window
 from generator.history import History
 from generator.methods import policy_named
 from generator.noise import BlockNoise, Noise
-from generator.rollout import RolloutConfig
+from generator.rollout_config import RolloutConfig
 from generator.text import PromptTrack
 from generator.toy.config import WEIGHTS
 

@@ -22,7 +22,7 @@ from generator.kv.tiers import KVTiers
 from generator.kv.traffic import Traffic
 from generator.kv_cache import KVCache
 from generator.methods import policy_named
-from generator.rollout import RolloutConfig
+from generator.rollout_config import RolloutConfig
 from generator.rope import FloatRotation
 from generator.slots import FrameSlots
 from memory_service.types import Handle, VideoKey

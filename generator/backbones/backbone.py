@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Sampling, Window
 from generator.context import Policy
-from generator.rollout import RolloutConfig
+from generator.rollout_config import RolloutConfig
 from generator.text import TextEncoder
 from generator.vae import LatentDecoder
 

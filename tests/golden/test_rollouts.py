@@ -23,7 +23,8 @@ from generator.methods import POLICIES
 from generator.methods.deep_forcing import DeepForcing
 from generator.methods.infinity_rope import CUT_POSITIONS
 from generator.noise import BlockNoise
-from generator.rollout import RolledBlock, RolloutConfig, rollout
+from generator.rollout import RolledBlock, rollout
+from generator.rollout_config import RolloutConfig
 from generator.sampling import flow_schedule, pass_timesteps
 from generator.text import PromptTrack
 from memory_service.types import Query, VideoKey

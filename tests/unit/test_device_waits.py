@@ -21,11 +21,13 @@ from generator.block_sampler import BlockSampler
 from generator.causal_wan import CausalWan
 from generator.configs import Sampling, Window
 from generator.context import block_spans, eligible
+from generator.course import Course
 from generator.kv.config import KVConfig
 from generator.kv.host_tier import HostTier
 from generator.methods import POLICIES, policy_named
 from generator.noise import BlockNoise
 from generator.reference_numerics import ReferenceWan
+from generator.rollout_config import RolloutConfig
 from generator.text import PromptTrack
 from memory_service.types import Span
 
@@ -79,10 +81,11 @@ def test_passes_need_nothing_of_the_host(method, kind, tiny) -> None:
     window = policy.window(Window())
     spans = list(block_spans(BLOCKS, window))
     track = PromptTrack(embeds=torch.zeros(1, 5, TINY["text_dim"]), rows=(0,) * BLOCKS)
-    compression = policy.context(window, spans[0]).compression
+    config = RolloutConfig(
+        policy=policy, geometry=GEOMETRY, window=window, sampling=TWO_PASSES, kv=KVConfig(device_frames=2)
+    )
     history = tiny.history("video")
-    kv, host = (KVConfig(device_frames=2), HostTier()) if policy.retrieves else (None, None)
-    sampler = BlockSampler(model, GEOMETRY, window, TWO_PASSES, track, history, kv, host, compression)
+    sampler = BlockSampler(model, Course(config, track.scenes, BLOCKS), track, history, HostTier())
     for index, span in enumerate(spans):
         allowed = eligible(window, span) if policy.retrieves else Span(0, 0)
         frames = range(allowed.start, allowed.stop)[: window.top_k]

@@ -61,7 +61,7 @@ def test_noise_drawn_ahead_is_the_same_noise() -> None:
     def drawn() -> SeededNoise:
         return SeededNoise("a", 0, blocks=4, block_frames=1, passes=2, latent_shape=(2, 2, 2))
 
-    plain, ahead = drawn(), NoiseAhead(drawn())
+    plain, ahead = drawn(), NoiseAhead(drawn(), 4)
     for index in range(4):
         expected = plain.block(index)
         assert torch.equal(ahead.block(index).initial, expected.initial)

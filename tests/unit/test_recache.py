@@ -14,13 +14,15 @@ from torch import Tensor
 from generator.block_sampler import BlockSampler
 from generator.configs import Window
 from generator.context import Scenes
+from generator.course import Course
 from generator.errors import ConfigError
 from generator.history import History
 from generator.kv.host_tier import HostTier
 from generator.kv.shape import KEY, VALUE
 from generator.methods import POLICIES
 from generator.past import Past
-from generator.rollout import RolledBlock, RolloutConfig, rollout
+from generator.rollout import RolledBlock, rollout
+from generator.rollout_config import RolloutConfig
 from generator.searching import Search
 from generator.switching import Switching
 from generator.text import PromptTrack
@@ -148,9 +150,7 @@ def test_a_recached_block_attends_recached_frames(switched, recachings) -> None:
     track, config = switched.track(4), switched.config("native")
     track = PromptTrack(embeds=track.embeds[1:], rows=(0,) * 4)
     with switched.history("by-hand") as history, torch.inference_mode():
-        sampler = BlockSampler(
-            switched.model(), config.geometry, config.window, config.sampling, track, history
-        )
+        sampler = BlockSampler(switched.model(), Course(config, track.scenes, 4), track, history)
         for block in blocks[:3]:
             sampler.attend(block.index, block.context)
             sampler.recache(block.latents)

@@ -14,7 +14,8 @@ from generator.connect import EMBEDDED, connect
 from generator.history import History, video_spec
 from generator.methods import policy_named
 from generator.noise import BlockNoise
-from generator.rollout import RolloutConfig, rollout
+from generator.rollout import rollout
+from generator.rollout_config import RolloutConfig
 from generator.toy.config import ModelConfig
 from generator.toy.model import build
 from generator.toy.prompts import encode

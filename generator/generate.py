@@ -62,6 +62,9 @@ def generate(
 
     Raises ConfigError before the first where one of them cannot be run.
     """
+    # What the machine has free changes from one to the next, and must not tell them apart.
+    kv = request.kv.resolved(backbone.model.kv_shape(backbone.geometry))
+    request = replace(request, kv=kv)
     for method in request.methods:
         config_of(request, method, backbone)
         meter.plan(request.name(method), request.num_frames)

@@ -31,8 +31,14 @@ class Replay:
     def of(kind: str, length: int, following: Context | None) -> Replay:
         """For a past of `length` frames, after which comes a block with the context `following`, if any.
 
-        Raises ConfigError where the method keeps more of its past than the window.
+        Raises ConfigError where the method keeps more of its past than can be passed again.
         """
+        tokens = None if following is None else following.compression
+        if length and following and tokens and tokens.recent_frames > 2 * len(following.span):
+            raise ConfigError(
+                f"tokens are chosen by the queries of {tokens.recent_frames} frames, more than two blocks "
+                "have: also by passes that are not done again; such a video cannot be continued"
+            )
         if kind == EXACT or following is None:
             return Replay(length)
         if following.compression is not None:

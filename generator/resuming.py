@@ -59,7 +59,12 @@ def fork(
     check_branch(parent, frame, spec.state.length, plan.block_frames)
     branch = branched(plan, frame, prompt, num_frames or plan.num_frames, seed)
     branch = replace(branch, parent=f"{parent}@{frame}")
-    metadata = {**spec.spec.metadata, PLAN: branch.to_json(), "schedule": json.dumps(branch.schedule)}
+    metadata = {
+        **spec.spec.metadata,
+        PLAN: branch.to_json(),
+        "schedule": json.dumps(branch.schedule),
+        "seed": str(branch.noise[-1].seed),
+    }
     return memory.fork_video(parent, child, length=frame, metadata=metadata)
 
 
@@ -85,16 +90,24 @@ def branched(plan: Plan, frame: int, prompt: str | None, num_frames: int, seed: 
     if prompt is not None:
         asked = Turn(block=block, prompt=prompt, asked_s=frame / plan.latent_fps)
         turns = (*(turn for turn in turns if turn.block < block), asked)
-    last = plan.noise[-1]
-    own = NoisePart(
-        from_block=block,
-        prompt=last.prompt,
-        seed=last.seed if seed is None else seed,
-        num_blocks=num_blocks,
-    )
-    noise = tuple(part for part in plan.noise if part.from_block < block)
-    if replace(own, from_block=noise[-1].from_block) != noise[-1]:
-        noise = (*noise, own)
+    noise = branched_noise(plan.noise, block, num_blocks, seed)
     return replace(
         plan, schedule=Schedule(schedule.prompt, turns).to_json(), num_frames=num_frames, noise=noise
     )
+
+
+def branched_noise(
+    parts: tuple[NoisePart, ...], block: int, num_blocks: int, seed: int | None
+) -> tuple[NoisePart, ...]:
+    """The noise of a branch that leaves at `block`; its parent's where seed and length are."""
+    if seed is None and num_blocks == parts[-1].num_blocks:
+        return parts
+    left = [part for part in parts if part.from_block <= block][-1]
+    own = NoisePart(
+        from_block=block,
+        prompt=left.prompt,
+        seed=left.seed if seed is None else seed,
+        num_blocks=num_blocks,
+    )
+    before = tuple(part for part in parts if part.from_block < block)
+    return before if replace(own, from_block=before[-1].from_block) == before[-1] else (*before, own)

@@ -9,13 +9,16 @@ from itertools import islice
 import pytest
 import torch
 
+from generator.configs import Window
 from generator.errors import ConfigError, PlanError
 from generator.history import History
 from generator.kv.config import KVConfig
+from generator.methods.deep_forcing import DeepForcing
 from generator.past import Past
+from generator.replay import Replay
 from generator.rollout import RolledBlock, rollout
 from memory_service.errors import Fenced
-from memory_service.types import LATENT, VideoKey
+from memory_service.types import LATENT, Span, VideoKey
 
 BLOCKS = 11
 KEY = VideoKey("tiny", "video")
@@ -182,3 +185,12 @@ def test_compressed_tokens_are_replayed_exactly_or_not_at_all(tiny) -> None:
     begin(tiny, "deep_forcing", 8)
     with pytest.raises(ConfigError, match="can only be replayed exactly"):
         resume(tiny, "deep_forcing", "window")
+
+
+def test_tokens_chosen_by_more_queries_than_a_replay_has_are_not_continued() -> None:
+    policy = DeepForcing("deep_forcing", recent_frames=5)
+    window = replace(policy.window(Window()), block_frames=2)
+    following = policy.context(window, Span(30, 32))
+    assert Replay.of("exact", 0, following).kept is None
+    with pytest.raises(ConfigError, match="queries of 5 frames"):
+        Replay.of("exact", 30, following)

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from encoder.model import AvgPool
 from generator.errors import PlanError
 from generator.generate import generate_one
+from generator.noise import NoisePart
 from generator.plan import PLAN, Plan
 from generator.progress import LineMeter
 from generator.record import RolloutRecord
-from generator.resuming import branch_point, fork
+from generator.resuming import branch_point, branched_noise, fork
 from generator.schedule import Turn
 from generator.video import read_frames
 from memory_service.types import VideoKey, VideoSpec
@@ -116,6 +117,26 @@ def test_a_fork_by_the_same_plan_is_its_parent(tmp_path, run, memory) -> None:
     parent = run(request_for(tmp_path, "longlive_rag", num_frames=FRAMES))
     fork(memory, KEY, 21, CHILD)
     assert latents(run(plan_of(memory, CHILD).request(CHILD, tmp_path))).equal(latents(parent))
+
+
+def test_a_fork_of_a_fork_by_the_same_plan_is_its_parent(tmp_path, run, memory) -> None:
+    """Also where it leaves before its parent's own noise begins."""
+    run(request_for(tmp_path, "longlive_rag", num_frames=FRAMES))
+    fork(memory, KEY, 15, CHILD, seed=7)
+    child = run(plan_of(memory, CHILD).request(CHILD, tmp_path))
+    grandchild = VideoKey("films", "third")
+    fork(memory, CHILD, 6, grandchild)
+    assert latents(run(plan_of(memory, grandchild).request(grandchild, tmp_path))).equal(latents(child))
+    assert memory.get_video(grandchild).spec.metadata["seed"] == "7"
+
+
+def test_a_longer_branch_goes_on_with_the_noise_that_was_in_force() -> None:
+    parts = tuple(NoisePart(from_block=b, prompt="a", seed=s, num_blocks=12) for b, s in ((0, 1), (5, 2)))
+    made = branched_noise(parts, 3, 14, None)
+    assert [(part.from_block, part.seed, part.num_blocks) for part in made] == [(0, 1, 12), (3, 1, 14)]
+    made = branched_noise(parts, 8, 14, None)
+    assert [(part.from_block, part.seed) for part in made] == [(0, 1), (5, 2), (8, 2)]
+    assert branched_noise(parts, 8, 12, 2) == parts
 
 
 def test_a_fork_may_be_longer_and_have_a_seed_of_its_own(tmp_path, run, memory) -> None:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -54,7 +55,17 @@ class ServerProcess:
         self.kill()
 
     def send(self, number: signal.Signals) -> None:
+        """Send a signal; a SIGSTOP has stopped all threads when this returns."""
         self._process.send_signal(number)
+        while number == signal.SIGSTOP and not self._is_stopped():
+            time.sleep(0.001)
+
+    def _is_stopped(self) -> bool:
+        states = [
+            path.read_text().rpartition(")")[2].split()[0]
+            for path in Path(f"/proc/{self._process.pid}/task").glob("*/stat")
+        ]
+        return set(states) <= {"T"}
 
     def wait(self, timeout_s: float = 20.0) -> int:
         """The exit code."""

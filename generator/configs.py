@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
 from generator.errors import ConfigError
 
@@ -45,10 +44,6 @@ class Geometry:
     def latent_shape(self) -> tuple[int, int, int]:
         """Shape of one latent frame, [C, H, W]."""
         return self.channels, self.height, self.width
-
-    @property
-    def latent_values(self) -> int:
-        return prod(self.latent_shape)
 
 
 @dataclass(frozen=True, kw_only=True)

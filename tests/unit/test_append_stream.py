@@ -32,8 +32,6 @@ from memory_service.server import Server
 from memory_service.types import Appended, Block
 from memory_service.v1 import memory_pb2 as pb
 
-PREVIEW_BYTES = 60_000
-
 
 @pytest.fixture
 def memory(served: tuple[Backend, str]) -> Iterator[MemoryClient]:

@@ -24,6 +24,7 @@ from generator.context import (
     window_of,
 )
 from generator.cues import Cue
+from generator.errors import ConfigError
 from generator.methods import policy_named
 from generator.schedule import Schedule
 from generator.switching import Switching
@@ -86,6 +87,8 @@ def tables(
 ) -> Iterator[Table]:
     """What blocks of a backbone's usual window would attend, by method. Raises ConfigError."""
     given = Window()
+    if num_frames < given.block_frames or num_frames % given.block_frames:
+        raise ConfigError(f"frames must be a positive multiple of {given.block_frames}, got {num_frames}")
     num_blocks = num_frames // given.block_frames
     told = Schedule.of(cues, num_blocks, given.block_frames / LATENT_FPS).scenes if cues else NO_SCENES
     for policy in map(policy_named, methods):

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
+
+from generator.kv.modes import DEFAULT_LAYOUT, DEFAULT_MODE, Layout, Mode
 
 if TYPE_CHECKING:
     from generator.kv.config import KVConfig
-
-MODES = ("exact", "bounded", "latent")
-LAYOUTS = ("block_with_sink", "with_sink", "alone")
-"""Of `generator.kv.config`, which would load torch; the first are the defaults."""
 
 UNITS = {"": 1, "b": 1} | {f"{p}b": 1000**i for i, p in enumerate("kmgt", 1)}
 UNITS |= {f"{p}ib": 1024**i for i, p in enumerate("kmgt", 1)}
@@ -22,9 +20,9 @@ def add_kv(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("keys and values of past frames, see docs/kv.md")
     group.add_argument(
         "--kv",
-        choices=MODES,
+        choices=get_args(Mode),
         help="exact: all in host memory; bounded: as many as the budget holds, the others are re-created "
-        f"from their latents; latent: none in host memory; default: {MODES[0]}",
+        f"from their latents; latent: none in host memory; default: {DEFAULT_MODE}",
     )
     group.add_argument(
         "--kv-budget",
@@ -40,7 +38,9 @@ def add_kv(command: argparse.ArgumentParser) -> None:
         "memory at most",
     )
     group.add_argument(
-        "--kv-layout", choices=LAYOUTS, help=f"what a frame is re-created with; default: {LAYOUTS[0]}"
+        "--kv-layout",
+        choices=get_args(Layout),
+        help=f"what a frame is re-created with; default: {DEFAULT_LAYOUT}",
     )
 
 

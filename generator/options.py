@@ -67,6 +67,12 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def is_given(options: argparse.Namespace, name: str) -> bool:
+    """Whether the user said it, of options that are None or False where not."""
+    value = getattr(options, name)
+    return value is not None and value is not False
+
+
 def add_subject(command: argparse.ArgumentParser) -> None:
     what = command.add_argument_group("what to generate")
     add_prompts(what)
@@ -148,7 +154,7 @@ def add_model(command: argparse.ArgumentParser) -> None:
         choices=NUMERICS,
         default=NUMERICS[0],
         help="reference: all weights in bfloat16 and rounding after every operation, as the published "
-        "generators have it (docs/numerics.md); default: %(default)s",
+        f"generators have it (docs/numerics.md); default: {NUMERICS[0]}",
     )
     model.add_argument(
         "--compile",
@@ -178,3 +184,11 @@ def add_model(command: argparse.ArgumentParser) -> None:
         "--device", default="cuda", help="for Wan; the toy runs on the CPU; default: %(default)s"
     )
     model.add_argument("--threads", type=int, metavar="N", help="CPU threads of the model; default: all")
+
+
+def completed(options: argparse.Namespace) -> argparse.Namespace:
+    """Options of a model with the defaults of `add_model` in place of None."""
+    parser = argparse.ArgumentParser()
+    add_model(parser)
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    return argparse.Namespace(**{**vars(options), **vars(parser.parse_args([])), **given})

@@ -52,15 +52,14 @@ def add_switching(command: argparse.ArgumentParser) -> None:
     turning.add_argument(
         "--old-history",
         choices=OLD_HISTORY,
-        default=DEFAULTS.old_history,
-        help="frames from before it are retrieved like any, count less, or are not; default: %(default)s",
+        help="frames from before it are retrieved like any, count less, or are not; default: "
+        f"{DEFAULTS.old_history}",
     )
     turning.add_argument(
         "--fade",
         type=float,
-        default=DEFAULTS.fade,
         metavar="W",
-        help="what such frames count per switch since; default: %(default)s",
+        help=f"what such frames count per switch since; default: {DEFAULTS.fade:g}",
     )
 
 
@@ -74,8 +73,8 @@ def switching(options: argparse.Namespace) -> Switching:
     return Switching(
         at_switch=options.at_switch,
         recache_sink=options.recache_sink,
-        old_history=options.old_history,
-        fade=options.fade,
+        old_history=options.old_history or DEFAULTS.old_history,
+        fade=DEFAULTS.fade if options.fade is None else options.fade,
     )
 
 

@@ -6,39 +6,39 @@ import argparse
 from typing import TYPE_CHECKING
 
 from generator.errors import ConfigError, PlanError
-from generator.options import BACKBONES
-from generator.story_options import DEFAULTS
+from generator.options import completed, is_given
+from generator.replay import REPLAYS
 
 if TYPE_CHECKING:
     from generator.plan import Plan
     from memory_service.memory import Memory
     from memory_service.types import VideoKey
 
-REPLAYS = ("exact", "window")
-"""Of `generator.replay`, which would load torch."""
-
 FAIL, DEGRADE = "fail", "degrade"
 
-OF_THE_PLAN = {
-    "prompt": None,
-    "schedule": None,
-    "scenes": None,
-    "seed": None,
-    "method": None,
-    "frames": None,
-    "window": None,
-    "sink": None,
-    "top_k": None,
-    "guard": None,
-    "at_switch": None,
-    "recache_sink": False,
-    "old_history": DEFAULTS.old_history,
-    "fade": DEFAULTS.fade,
-    "kv": None,
-    "kv_layout": None,
-    "replace": False,
-}
-"""Options that a video which is continued has of its own -> what they are when not given."""
+PATIENCE_S = 2.0
+"""How long degrade waits unless told."""
+
+OF_THE_PLAN = (
+    "prompt",
+    "schedule",
+    "scenes",
+    "seed",
+    "method",
+    "frames",
+    "window",
+    "sink",
+    "top_k",
+    "guard",
+    "at_switch",
+    "recache_sink",
+    "old_history",
+    "fade",
+    "kv",
+    "kv_layout",
+    "replace",
+)
+"""Options that a video which is continued has of its own."""
 
 BRANCHES_HAVE = ("prompt", "seed", "frames")
 """Of these, what a branch may have of its own."""
@@ -65,9 +65,8 @@ def add_survival(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--replay",
         choices=REPLAYS,
-        default=REPLAYS[0],
         help="of a video that is continued: exact passes every block again, for the bits of an uninterrupted "
-        "rollout; window only those that are still attended; default: %(default)s",
+        f"rollout; window only those that are still attended; default: {REPLAYS[0]}",
     )
     group.add_argument(
         "--on-memory-loss",
@@ -79,25 +78,25 @@ def add_survival(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--memory-patience",
         type=float,
-        default=2.0,
         metavar="S",
-        help="seconds that degrade waits for an answer first; default: %(default)s",
+        help=f"seconds that degrade waits for an answer first; default: {PATIENCE_S:g}",
     )
 
 
 def patience_s(options: argparse.Namespace) -> float | None:
     """What `Request.patience_s` is by these options. Raises ConfigError."""
-    if options.memory_patience <= 0:
-        raise ConfigError(f"--memory-patience must be positive, got {options.memory_patience:g}")
-    return options.memory_patience if options.on_memory_loss == DEGRADE else None
+    seconds: float = PATIENCE_S if options.memory_patience is None else options.memory_patience
+    if seconds <= 0:
+        raise ConfigError(f"--memory-patience must be positive, got {seconds:g}")
+    return seconds if options.on_memory_loss == DEGRADE else None
 
 
 def check(options: argparse.Namespace) -> None:
     """Raises ConfigError where a video is continued and yet defined anew."""
     which = "--resume" if options.resume else "--fork"
     may = () if options.resume else BRANCHES_HAVE
-    for name, absent in OF_THE_PLAN.items():
-        if name not in may and getattr(options, name) != absent:
+    for name in OF_THE_PLAN:
+        if name not in may and is_given(options, name):
             raise ConfigError(
                 f"--{name.replace('_', '-')} is the video's own: {which} takes it from the memory"
             )
@@ -105,20 +104,33 @@ def check(options: argparse.Namespace) -> None:
         raise ConfigError(f"--video is {options.video!r}; --resume goes on with {options.resume!r}")
 
 
-def begun(options: argparse.Namespace, memory: Memory) -> tuple[VideoKey, Plan]:
-    """The video that is to be continued, a branch begun first; its plan. Raises PlanError, ServiceError."""
+def planned(options: argparse.Namespace, memory: Memory) -> tuple[VideoKey, Plan]:
+    """The video that is to be continued, or the branch that is to begin; its plan. Changes nothing.
+
+    Raises PlanError, ConfigError, ServiceError.
+    """
     from generator.plan import Plan
-    from generator.resuming import branch_point, fork
+    from generator.resuming import branched, check_branch
     from memory_service.types import VideoKey
 
     if options.resume:
         key = VideoKey(options.pool, options.resume)
-    else:
-        video, frame = branch_point(options.fork)
-        key = VideoKey(options.pool, options.video or f"{video}-from-{frame}")
-        parent = VideoKey(options.pool, video)
-        fork(memory, parent, frame, key, prompt=prompt(options), num_frames=options.frames, seed=options.seed)
-    return key, Plan.read(key, memory.get_video(key).spec)
+        return key, Plan.read(key, memory.get_video(key).spec)
+    parent, frame = _leaves(options)
+    info = memory.get_video(parent)
+    plan = Plan.read(parent, info.spec)
+    check_branch(parent, frame, info.state.length, plan.block_frames)
+    num_frames = plan.num_frames if options.frames is None else options.frames
+    key = VideoKey(options.pool, options.video or f"{parent.video}-from-{frame}")
+    return key, branched(plan, frame, prompt(options), num_frames, options.seed)
+
+
+def begin_branch(options: argparse.Namespace, memory: Memory, key: VideoKey) -> None:
+    """Fork the branch `key` that was planned by these options. Raises PlanError, ServiceError."""
+    from generator.resuming import fork
+
+    parent, frame = _leaves(options)
+    fork(memory, parent, frame, key, prompt=prompt(options), num_frames=options.frames, seed=options.seed)
 
 
 def prompt(options: argparse.Namespace) -> str | None:
@@ -137,9 +149,26 @@ def loading(options: argparse.Namespace) -> dict[str, object]:
 def load_as(options: argparse.Namespace, plan: Plan) -> argparse.Namespace:
     """Options that load the model of a plan, from where these options say.
 
-    Raises PlanError where they name another backbone.
+    Raises PlanError where they ask for another model.
     """
     own = {name: value for name, value in plan.loading.items() if name in LOADING}
-    if options.backbone not in (BACKBONES[0], own.get("backbone", options.backbone)):
-        raise PlanError(f"--backbone is {options.backbone!r}; expected {own['backbone']!r} for this video")
-    return argparse.Namespace(**{**vars(options), **own})
+    for name, value in own.items():
+        if is_given(options, name) and getattr(options, name) != value:
+            raise PlanError(_differs(name, getattr(options, name), value))
+    return completed(argparse.Namespace(**{**vars(options), **own}))
+
+
+def _differs(name: str, given: object, own: object) -> str:
+    option = f"--{name.replace('_', '-')}"
+    if own is None or own is False:
+        return f"{option} is given, and this video was begun without it"
+    return f"{option} is {given!r}; expected {own!r} for this video"
+
+
+def _leaves(options: argparse.Namespace) -> tuple[VideoKey, int]:
+    """The parent of a branch and the frame where it leaves. Raises PlanError."""
+    from generator.resuming import branch_point
+    from memory_service.types import VideoKey
+
+    video, frame = branch_point(options.fork)
+    return VideoKey(options.pool, video), frame

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from generator import kv_options, story_options, survival_options
+from generator import combinations, kv_options, story_options, survival_options
 from generator.connect import EMBEDDED, connect
+from generator.errors import ConfigError, GeneratorError
 from generator.options import (
     FRAMES,
     METHODS,
@@ -22,6 +23,7 @@ from generator.options import (
     add_model,
     add_subject,
     add_window,
+    completed,
     window_changes,
 )
 from generator.progress import BarMeter, JsonMeter, LineMeter, Meter, meter_for
@@ -61,18 +63,22 @@ def add(commands: Commands) -> None:
         help="only say which frames each block would attend, at which temporal positions; loads no weights, "
         "and takes the usual window where none is given",
     )
-    running.set_defaults(execute=execute, refuse=running.error)
+    # A video that is continued has these of its own: whether they were given must show.
+    running.set_defaults(execute=execute, refuse=running.error, backbone=None, numerics=None)
 
 
 def execute(options: argparse.Namespace) -> int:
     if not (story_options.told(options) or options.resume or options.fork or options.dry_run):
         options.refuse("one of --prompt, --schedule, --scenes, --resume and --fork is required")
+    try:
+        combinations.check(options)
+    except ConfigError as error:
+        options.refuse(str(error))
     errors = Console(stderr=True, style="red", highlight=False, markup=False, soft_wrap=True)
     # Imported here: they take seconds, and --help and a mistyped option should not.
     import torch
 
     from encoder.checkpoint import CheckpointError
-    from generator.errors import GeneratorError
     from memory_service.errors import ServiceError
 
     if options.threads:
@@ -94,7 +100,7 @@ def show_contexts(options: argparse.Namespace) -> None:
 
     tables = dry_run.tables(
         options.method or METHODS[:1],
-        options.frames or FRAMES,
+        FRAMES if options.frames is None else options.frames,
         window_changes(options),
         story_options.told(options),
         story_options.switching(options),
@@ -149,6 +155,7 @@ def asked(options: argparse.Namespace) -> tuple[Request, Backbone, Encoder]:
     cues = story_options.told(options)
     switching = story_options.switching(options)
     patience_s = survival_options.patience_s(options)
+    options = completed(options)
     backbone, encoder = load(options)
     block_frames = backbone.window.block_frames
     block_s = block_frames / backbone.decoder.latent_fps
@@ -174,19 +181,34 @@ def asked(options: argparse.Namespace) -> tuple[Request, Backbone, Encoder]:
 
 
 def continued(options: argparse.Namespace, memory: Memory) -> tuple[Request, Backbone, Encoder]:
-    """The request by which a video of the memory is continued, and what makes it."""
+    """The request by which a video of the memory is continued, a branch begun first, and what makes it."""
     import torch
 
-    survival_options.check(options)
     patience_s = survival_options.patience_s(options)
-    key, plan = survival_options.begun(options, memory)
+    key, plan = survival_options.planned(options, memory)
     if not options.threads:
         torch.set_num_threads(plan.numerics["threads"])
     backbone, encoder = load(survival_options.load_as(options, plan))
     begun = plan.request(key, options.out)
     kv = kv_options.config(options, begun.kv)
-    request = replace(begun, kv=kv, replay=options.replay, patience_s=patience_s)
+    replay = options.replay or begun.replay
+    request = replace(begun, kv=kv, replay=replay, patience_s=patience_s)
+    if options.fork:
+        check_branch(request, backbone)
+        survival_options.begin_branch(options, memory, key)
     return request, backbone, encoder
+
+
+def check_branch(request: Request, backbone: Backbone) -> None:
+    """What would be refused later, when the branch is in the memory and has its name.
+
+    Raises ConfigError, KVBudgetError, ValueError.
+    """
+    from generator.generate import config_of
+    from generator.text import PromptTrack
+
+    config_of(request, request.methods[0], backbone)
+    PromptTrack.of(request.schedule, backbone.text, request.num_blocks)
 
 
 def load(options: argparse.Namespace) -> tuple[Backbone, Encoder]:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
 from generator.errors import ConfigError, KVBudgetError
 from generator.kv.arena import bytes_for, capacity
 from generator.kv.host_tier import HostTier
+from generator.kv.modes import DEFAULT_LAYOUT, DEFAULT_MODE, Layout, Mode
 from generator.kv.shape import KVShape
 
-Mode = Literal["exact", "bounded", "latent"]
 MODES: tuple[Mode, ...] = get_args(Mode)
-
-Layout = Literal["alone", "with_sink", "block_with_sink"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 HOST_SHARE = 0.75
@@ -35,7 +33,7 @@ that it is retrieved (benchmarks/results/kv-traffic.md)."""
 class KVConfig:
     """Which tiers there are, and how large."""
 
-    mode: Mode = "exact"
+    mode: Mode = DEFAULT_MODE
     """exact: every evicted frame stays in host memory. bounded: as many as fit, the others are re-created
     from their latents. latent: none, all are re-created once they have left the device."""
 
@@ -47,7 +45,7 @@ class KVConfig:
     `DEVICE_SHARE` of the free memory goes. They take part in what is re-created, and so in the bits of modes
     other than exact."""
 
-    layout: Layout = "block_with_sink"
+    layout: Layout = DEFAULT_LAYOUT
     """What a frame attends while it is re-created, see `Recreation`."""
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The last tier: keys and values made anew from a frame's latent, by a clean pass (generators.md, section 7).
+"""The last tier: keys and values made anew from a frame's latent, by a clean pass; see docs/kv.md.
 
 Layer 0 knows nothing but the latent and comes out as it was. Deeper layers depend on what the frame attended
 when it was made: its block, the sink, the frames before it and those retrieved for it. A layout says how much
@@ -28,7 +28,7 @@ from generator.configs import Geometry, Window
 from generator.context import slot
 from generator.errors import MissingKVError
 from generator.kv.clock import PassClock
-from generator.kv.config import Layout
+from generator.kv.modes import Layout
 from generator.kv.shape import KEY, VALUE
 from generator.kv.traffic import Traffic
 from generator.slots import AttendedFrames

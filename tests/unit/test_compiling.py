@@ -11,7 +11,7 @@ from tiny_rollouts import TinyRollouts
 from generator.compiling import compile_blocks
 from generator.errors import ConfigError
 from generator.model_options import load_backbone
-from generator.options import parser
+from generator.options import completed, parser
 from generator.reference_numerics import ReferenceWan
 
 BLOCKS = 7
@@ -43,7 +43,9 @@ def test_compiled_rollouts_are_equal_up_to_rounding(memory) -> None:
 
 def test_the_option_compiles_the_model_and_its_numerics_say_so() -> None:
     given = ["run", "--prompt", "a village"]
-    plain, compiled = (load_backbone(parser().parse_args([*given, *words])) for words in ([], ["--compile"]))
+    plain, compiled = (
+        load_backbone(completed(parser().parse_args([*given, *words]))) for words in ([], ["--compile"])
+    )
     assert plain.model.numerics == "stock"
     assert compiled.model.numerics == "compiled"
 

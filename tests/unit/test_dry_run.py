@@ -168,6 +168,9 @@ def test_the_command_line_prints_it_without_weights(capsys) -> None:
             assert row.attended in printed
     assert printed.count("new prompt, cut") == 3
     assert main(["run", "--dry-run", "-W", "3", "--frames", "9"]) == 1
+    for frames in ("0", "37"):
+        assert main(["run", "--dry-run", "--frames", frames]) == 1
+        assert f"frames must be a positive multiple of 3, got {frames}" in capsys.readouterr().err
     assert main(["run", "--dry-run", "--method", "native", "--frames", "1026"]) == 1
 
 

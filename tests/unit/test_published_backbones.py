@@ -18,7 +18,7 @@ from generator.backbones import PUBLISHED, Backbone, Setup, causal_forcing, long
 from generator.checkpoints import diffusers_name
 from generator.errors import CheckpointError, ConfigError, MissingFileError
 from generator.lora import AdaptedLinear, from_weights, merge
-from generator.options import BACKBONES, parser
+from generator.options import BACKBONES, completed, parser
 
 
 @pytest.fixture
@@ -123,7 +123,8 @@ def test_weights_must_be_whole(root: Path, setup: Setup) -> None:
 
 def options(tmp_path: Path, *words: str):
     small = ["--device", "cpu", "--text-cache", str(tmp_path / "text"), "--height", "32", "--width", "48"]
-    return parser().parse_args(["run", "--prompt", "a", *(small if "toy" not in words else []), *words])
+    given = ["run", "--prompt", "a", *(small if "toy" not in words else []), *words]
+    return completed(parser().parse_args(given))
 
 
 def test_the_command_line_names_every_backbone(root: Path, tmp_path: Path) -> None:

@@ -81,10 +81,10 @@ def test_all_weights_are_cast() -> None:
 def test_the_command_line_chooses() -> None:
     assert tuple(NUMERICS) == options.NUMERICS
     words = ["run", "--prompt", "a village at noon; hold 1s"]
-    stock = model_options.load_backbone(options.parser().parse_args(words)).model
-    reference = model_options.load_backbone(
-        options.parser().parse_args([*words, "--numerics=reference"])
-    ).model
+    stock, reference = (
+        model_options.load_backbone(options.completed(options.parser().parse_args([*words, *more]))).model
+        for more in ([], ["--numerics=reference"])
+    )
     assert (stock.numerics, stock.dtype) == ("stock", torch.float32)
     assert (reference.numerics, reference.dtype) == ("reference", torch.bfloat16)
     assert isinstance(reference, ReferenceWan)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import replace
 
 import pytest
 from grey import grey_backbone, request_for
 
 from encoder.model import AvgPool
-from generator import survival_options
 from generator.__main__ import main
 from generator.errors import ConfigError, PlanError
 from generator.generate import generate_one
 from generator.options import parser
 from generator.plan import Plan
 from generator.progress import LineMeter
-from generator.replay import REPLAYS
-from generator.survival_options import OF_THE_PLAN, begun, check, load_as, loading, patience_s
+from generator.survival_options import (
+    OF_THE_PLAN,
+    begin_branch,
+    check,
+    load_as,
+    loading,
+    patience_s,
+    planned,
+)
 from memory_service.types import VideoKey
 
 ANOTHER = {
@@ -32,9 +39,9 @@ ANOTHER = {
     "--top-k": "2",
     "--guard": "1",
     "--at-switch": "keep",
-    "--old-history": "clear",
-    "--fade": "0.5",
-    "--kv": "latent",
+    "--old-history": "keep",
+    "--fade": "0.9",
+    "--kv": "exact",
     "--kv-layout": "alone",
     "--replace": "",
     "--recache-sink": "",
@@ -48,7 +55,6 @@ def options(*words: str) -> argparse.Namespace:
 
 def test_every_option_of_a_plan_is_known() -> None:
     assert {option.removeprefix("--").replace("-", "_") for option in ANOTHER} == set(OF_THE_PLAN)
-    assert tuple(survival_options.REPLAYS) == REPLAYS
 
 
 @pytest.mark.parametrize("option", ANOTHER)
@@ -78,8 +84,10 @@ def test_where_things_lie_is_given(tmp_path) -> None:
 def test_patience_is_of_those_who_degrade() -> None:
     assert patience_s(options("--prompt", "a")) is None
     assert patience_s(options("--prompt", "a", "--on-memory-loss", "degrade")) == 2
+    given = "--on-memory-loss", "degrade", "--memory-patience"
+    assert patience_s(options("--prompt", "a", *given, "0.5")) == 0.5
     with pytest.raises(ConfigError, match="must be positive, got 0"):
-        patience_s(options("--prompt", "a", "--memory-patience", "0"))
+        patience_s(options("--prompt", "a", *given, "0"))
 
 
 def test_one_way_to_begin_is_needed(capsys) -> None:
@@ -105,25 +113,55 @@ def village(memory, tmp_path) -> VideoKey:
 
 def test_the_model_of_a_plan_is_loaded_from_where_the_options_say(memory, village) -> None:
     given = options("--resume", "village", "--pool", "films", "--weights", "here")
-    key, plan = begun(given, memory)
+    key, plan = planned(given, memory)
     wanted = load_as(given, plan)
     assert key == village
     assert (wanted.backbone, wanted.unmerged, wanted.height, wanted.vae_chunk) == ("longlive", True, 240, 60)
     assert str(wanted.weights) == "here"
-    with pytest.raises(PlanError, match="--backbone is 'wan'; expected 'longlive'"):
-        load_as(options("--resume", "village", "--backbone", "wan"), plan)
+    assert wanted.numerics == "stock"
+
+
+@pytest.mark.usefixtures("village")
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--backbone", "wan"], "--backbone is 'wan'; expected 'longlive' for this video"),
+        (["--backbone", "toy"], "--backbone is 'toy'; expected 'longlive'"),
+        (["--numerics", "stock"], "--numerics is 'stock'; expected 'reference'"),
+        (["--height", "480"], "--height is 480; expected 240"),
+        (["--vae-chunk", "3"], "--vae-chunk is 3; expected 60"),
+        (["--compile"], "--compile is given, and this video was begun without it"),
+        (["--width", "832"], "--width is given, and this video was begun without it"),
+        (["--container", "ema"], "--container is given, and this video was begun without it"),
+    ],
+)
+def test_another_model_than_that_of_the_plan_is_refused(memory, words, reason) -> None:
+    given = options("--resume", "village", "--pool", "films", *words)
+    plan = planned(given, memory)[1]
+    made_with = {**plan.loading, "numerics": "reference", "compile": False, "width": None}
+    with pytest.raises(PlanError, match=re.escape(reason)):
+        load_as(given, replace(plan, loading=made_with))
+
+
+@pytest.mark.usefixtures("village")
+def test_the_model_of_a_plan_may_be_named(memory) -> None:
+    same = "--backbone", "longlive", "--unmerged", "--height", "240", "--width", "416", "--vae-chunk", "60"
+    given = options("--resume", "village", "--pool", "films", *same)
+    assert load_as(given, planned(given, memory)[1]).backbone == "longlive"
 
 
 @pytest.mark.usefixtures("village")
 def test_a_branch_is_named_after_its_parent_or_by_the_user(memory) -> None:
-    key, plan = begun(options("--fork", "village@12", "--pool", "films", "--prompt", "a castle"), memory)
+    key, plan = planned(options("--fork", "village@12", "--pool", "films", "--prompt", "a castle"), memory)
     assert key == VideoKey("films", "village-from-12")
-    assert plan.parent == "films/village@12"
     words = "--fork", "village@12", "--pool", "films", "--video", "mine", "--frames", "30", "--seed", "5"
-    key, plan = begun(options(*words), memory)
+    key, plan = planned(options(*words), memory)
     assert key == VideoKey("films", "mine")
     assert (plan.num_frames, plan.noise[-1].seed, plan.noise[-1].from_block) == (30, 5, 4)
-    assert Plan.read(key, memory.get_video(key).spec) == plan
+    assert {info.key.video for info in memory.list_videos("films")} == {"village"}
+    begin_branch(options(*words), memory, key)
+    kept = Plan.read(key, memory.get_video(key).spec)
+    assert kept == replace(plan, parent="films/village@12")
     for words in (["--prompt", "3s:a castle"], ["--prompt", "a", "--prompt", "3s:b"]):
         with pytest.raises(ConfigError, match="takes one --prompt without a time"):
-            begun(options("--fork", "village@12", "--pool", "films", *words), memory)
+            planned(options("--fork", "village@12", "--pool", "films", *words), memory)

@@ -11,7 +11,7 @@ from generator import backbones, hub, user_files
 from generator.backbones import Backbone, Setup
 from generator.compiling import compile_blocks
 from generator.errors import ConfigError
-from generator.options import AVG_POOL
+from generator.options import AVG_POOL, is_given
 
 WAN = (*backbones.PUBLISHED, "wan")
 ONLY_FOR = {
@@ -42,7 +42,7 @@ def load(options: argparse.Namespace) -> tuple[Backbone, Encoder]:
 def check(options: argparse.Namespace) -> None:
     """Raises ConfigError where the backbone lacks an option that is given, or needs one that is not."""
     for field, names in ONLY_FOR.items():
-        if getattr(options, field) and options.backbone not in names:
+        if is_given(options, field) and options.backbone not in names:
             option = f"--{field.replace('_', '-')}"
             raise ConfigError(f"{option} is for {', '.join(names)}, got --backbone {options.backbone}")
     for field, expected in NEEDED.items():

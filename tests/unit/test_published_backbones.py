@@ -157,6 +157,7 @@ def test_unmerged_is_an_option(root: Path, tmp_path: Path) -> None:
     [
         (["--backbone", "toy", "--height", "32"], "--height is for self_forcing, .*wan, got --backbone toy"),
         (["--backbone", "toy", "--vae-chunk", "60"], "--vae-chunk"),
+        (["--backbone", "toy", "--height", "0"], "--height is for"),
         (["--backbone", "self_forcing", "--unmerged"], "--unmerged is for longlive"),
         (["--backbone", "longlive", "--checkpoint", "x"], "--checkpoint is for wan"),
         (["--backbone", "longlive", "--container", "x"], "--container is for wan"),

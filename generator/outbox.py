@@ -38,13 +38,28 @@ class Parcel:
     """One block on its way, and what came of it."""
 
     def __init__(self, block: Block, search: Search, known: Sequence[Handle]) -> None:
-        self.block, self.search, self.known = block, search, known
+        self.block, self.known = block, known
+        self._search = search
         self.asks = search != NO_SEARCH
         self.num_bytes = sum(len(payload) for part in block.parts.values() for payload in part)
         self.answer: Recalled | None = None
         self.error: Exception | None = None
+        self.given_up = ""
+        """Why nobody waits for the answer any more. It stays so when the memory comes back: the block may be
+        sent without its search then, and finding nothing would look like an answer."""
+
         self.settled = threading.Event()
-        """There is an answer or an error, or the memory is away and nobody waits for it."""
+        """There is an answer or an error, or it is given up."""
+
+    @property
+    def search(self) -> Search:
+        """What is still to be searched for."""
+        return NO_SEARCH if self.given_up else self._search
+
+    def give_up(self, reason: str) -> None:
+        """Wait for no answer; the block itself is sent all the same."""
+        self.given_up = reason
+        self.settled.set()
 
 
 Exchange: TypeAlias = Callable[[Parcel], Recalled]
@@ -67,13 +82,17 @@ class Outbox:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="memory")
 
     def put(self, parcel: Parcel) -> None:
-        """Send a block when it is its turn. Raises NotKeptError where too much waits already."""
+        """Send a block when it is its turn. Raises NotKeptError where too much waits already, and leaves it
+        out then."""
         with self._changed:
+            if sum(each.num_bytes for each in (*self._waiting, parcel)) > BUFFER_BYTES:
+                spans = [*self._spans(), parcel.block.span]
+                raise NotKeptError(self._key, spans, f"more than {BUFFER_BYTES} bytes would wait")
             self._waiting.append(parcel)
-            if sum(waiting.num_bytes for waiting in self._waiting) > BUFFER_BYTES:
-                raise NotKeptError(self._key, self._spans(), f"more than {BUFFER_BYTES} bytes would wait")
-            if self._away:
-                _do_without(parcel)
+            if self._failure is not None:
+                parcel.settled.set()
+            elif self._away:
+                parcel.give_up(self._away)
         self._executor.submit(self._deliver, parcel)
 
     def answer(self, parcel: Parcel) -> Recalled:
@@ -86,18 +105,24 @@ class Outbox:
         with self._changed:
             if error := self._failure or parcel.error:
                 raise error
-            if parcel.answer is not None or not parcel.asks:
-                return parcel.answer or Recalled()
-            return Recalled(degraded=self._away or "the answer came too late")
+            if parcel.given_up and parcel.asks:
+                return Recalled(degraded=parcel.given_up)
+            assert parcel.answer is not None or not parcel.asks, "none is not an empty one"
+            return parcel.answer or Recalled()
 
     def settle(self, timeout_s: float) -> None:
-        """Return when everything has been sent. Raises NotKeptError, and the error of a block."""
+        """Return when everything has been sent. timeout_s: how long none of the blocks may be kept.
+
+        Raises NotKeptError, and the error of a block.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: not self._waiting or self._failure is not None, timeout_s)
+            moving = True
+            while moving and self._waiting and self._failure is None:
+                moving = self._changed.wait(timeout_s)
             if self._failure is not None:
                 raise self._failure
             if self._waiting:
-                raise NotKeptError(self._key, self._spans(), self._trouble or f"not in {timeout_s:g} s")
+                raise NotKeptError(self._key, self._spans(), self._trouble or f"none in {timeout_s:g} s")
 
     def close(self) -> None:
         """Send no more, and log what was not sent."""
@@ -143,12 +168,13 @@ class Outbox:
     def _fail(self, parcel: Parcel, error: Exception) -> None:
         with self._changed:
             parcel.error = error
+            parcel.settled.set()
             if self._patience_s is None:
                 self._waiting.popleft()  # whoever waits for it learns it, and may send another in its place
             else:
                 self._failure = error
-            for concerned in (parcel, *self._waiting):
-                concerned.settled.set()
+                for behind in self._waiting:
+                    behind.settled.set()
             self._changed.notify_all()
 
     def _lose(self) -> None:
@@ -164,15 +190,10 @@ class Outbox:
                     "memory is away video=%s from_frame=%d reason=%s", self._key, first.start, reason
                 )
             for parcel in self._waiting:
-                _do_without(parcel)
+                parcel.give_up(self._away)
 
     def _spans(self) -> list[Span]:
         return [parcel.block.span for parcel in self._waiting]
-
-
-def _do_without(parcel: Parcel) -> None:
-    parcel.search = NO_SEARCH
-    parcel.settled.set()
 
 
 def _named(spans: Sequence[Span]) -> str:

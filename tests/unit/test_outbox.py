@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from generator import outbox
+from generator.block_sampler import BlockSampler
 from generator.errors import NotKeptError
 from generator.history import History
 from generator.past import Past
@@ -97,6 +98,31 @@ def test_blocks_made_without_the_memory_attend_the_window_and_come_to_it_later(t
     assert "memory is away video=tiny/video from_frame=21" in caplog.text
     assert "memory is back video=tiny/video" in caplog.text
     assert "degraded video=tiny/video frames=[24, 27) reason=Unavailable: gone" in caplog.text
+
+
+def test_a_memory_that_comes_back_within_a_clean_pass_leaves_the_next_block_the_window(
+    tiny, memory, monkeypatch
+) -> None:
+    """Block 9 is put while the memory is away, so it is sent without a search."""
+    flaky = Flaky(memory, away={7})
+    recache, passes = BlockSampler.recache, iter(range(BLOCKS))
+    with History(flaky, KEY, tiny.history("unused").spec, patience_s=PATIENCE_S) as history:
+
+        def recache_while_it_comes_back(sampler, latents) -> None:
+            recache(sampler, latents)
+            if next(passes) == 9:
+                flaky.may_come_back.set()
+                history.settle(10)
+
+        monkeypatch.setattr(BlockSampler, "recache", recache_while_it_comes_back)
+        args = tiny.model(), tiny.config("longlive_rag"), tiny.track(BLOCKS), tiny.noise(BLOCKS), tiny.encoder
+        blocks = list(rollout(*args, history))
+        history.settle(10)
+    assert [block.index for block in blocks if block.degraded] == [8, 9, 10]
+    assert {block.degraded for block in blocks[8:11]} == {"Unavailable: gone"}
+    assert len(blocks[10].context.frames) + 3 == 12, "the whole window"
+    assert len(blocks[11].hits) > 0
+    assert [bool(block.attended.degraded) for block in stored(memory)] == [bool(b.degraded) for b in blocks]
 
 
 @pytest.mark.parametrize("error", [Unavailable, DeadlineExceeded])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
-from functools import cache as memoized
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -27,6 +28,9 @@ from generator.text import PromptTrack
 from generator.token_slots import TokenSlots
 from generator.window_recache import WindowRecache
 from memory_service.types import Handle, Query
+
+TEXTS = 4
+"""Most prompts, beside that of now, whose keys and values are kept: 94 MB each with Wan 1.3B."""
 
 
 class BlockSampler:
@@ -70,7 +74,7 @@ class BlockSampler:
         self._timesteps = timesteps.to(model.device)
         self._sigmas = sigma_at(schedule, timesteps).to(model.device)
         self._rows = track.rows
-        self._text_kv = memoized(lambda row: model.text_kv(track.embeds[row]))
+        self._text_kv = lru_cache(TEXTS)(lambda row: model.text_kv(track.embeds[row]))
 
     def attend(self, index: int, context: Context) -> Context:
         """Begin block `index`: make room for it, load what it attends; that, as far as it is there.
@@ -144,11 +148,12 @@ class BlockSampler:
 
     def recreation(self, layout: Layout) -> Recreation:
         """What makes retrieved frames of this rollout anew."""
+        sampler = weakref.proxy(self)  # which has the tiers that have the re-creation
         around = Surroundings(
             handle_of=self._history.handle,
             latents=self._history.latents,
-            sink=lambda frame: self.cache.slab(frame),
-            text=self._text_of,
+            sink=lambda frame: sampler.cache.slab(frame),
+            text=lambda frame: sampler._text_of(frame),
         )
         return Recreation(self._model, self._geometry, self._window, self._clean, layout, around)
 

@@ -75,10 +75,13 @@ class CausalWan:
 
         timestep is a scalar, or [N] with one value per token where frames differ.
         """
-        self._rope.attended = attended
         # The prompt is in `attended` already: an empty one spares the text projection of every pass.
         no_text = latents_FCHW.new_empty(1, 0, self.transformer.config.text_dim)
         latents_BCFHW = latents_FCHW.transpose(0, 1).unsqueeze(0)
         timestep = timestep.to(self.device).unsqueeze(0)
-        (flow_BCFHW,) = self.transformer(latents_BCFHW, timestep, no_text, return_dict=False)
+        self._rope.attended = attended
+        try:
+            (flow_BCFHW,) = self.transformer(latents_BCFHW, timestep, no_text, return_dict=False)
+        finally:
+            self._rope.attended = None  # the model outlives the rollout, whose cache this is
         return flow_BCFHW[0].transpose(0, 1)

@@ -7,9 +7,11 @@ wait for is measured apart.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -29,6 +31,9 @@ __all__ = ["DTYPE_NAMES", "History", "Recalled", "latents_of", "payloads", "vide
 
 SETTLE_S = 60.0
 """How long the end of a rollout waits for a memory that is away."""
+
+Prepare: TypeAlias = Callable[[Sequence[Handle]], None]
+"""Begins to bring frames of any video that the next block retrieves. Raises ServiceError."""
 
 
 class History:
@@ -62,8 +67,19 @@ class History:
         self._fused = fused
         self._outbox = Outbox(key, self._exchange, patience_s=patience_s)
         self._pending: Recalled | Parcel | None = None
-        self.prepare: Callable[[Recalled], None] = lambda _: None
-        """Called with every answer before `recall` has it, in the thread that asked, beside the passes."""
+        self._prepare: Prepare = _nothing
+
+    @contextmanager
+    def preparing(self, prepare: Prepare) -> Iterator[None]:
+        """Meanwhile call `prepare` with the frames of every answer before `recall` has it.
+
+        In the thread that asked, beside the passes.
+        """
+        self._prepare = prepare
+        try:
+            yield
+        finally:
+            self._prepare = _nothing
 
     def handle(self, frame: int) -> Handle:
         """The handle of a frame of this video."""
@@ -100,7 +116,7 @@ class History:
         if stop < self.past.length:
             self._pending = self.past.block(Span(stop, stop + len(latents_FCHW))).attended
             if self.past.replay == EXACT:
-                self.prepare(self._pending)
+                self._prepare([hit.handle for hit in self._pending.hits])
             return
         data = {LATENT: payloads(latents_FCHW, self.spec)}
         embeddings = embeddings_FD.float().cpu().numpy()
@@ -148,8 +164,12 @@ class History:
             seconds["search"] = time.perf_counter() - kept
         recalled = Recalled(search.best(found), seconds)
         if not parcel.settled.is_set():
-            self.prepare(recalled)
+            self._prepare([hit.handle for hit in recalled.hits])
         return recalled
+
+
+def _nothing(handles: Sequence[Handle]) -> None:
+    """Where nobody prepares."""
 
 
 def video_spec(

@@ -72,37 +72,37 @@ def rollout(
     """
     course = Course(config, track.scenes, len(track.rows))
     sampler = BlockSampler(model, course, track, history, host)
-    history.prepare = lambda answer: sampler.prefetch([hit.handle for hit in answer.hits])
     recalled, draws = Recalled(), NoiseAhead(noise, course.num_blocks)
-    for index, span in enumerate(course.spans):
-        clock, made = Stopwatch(model.device), history.made(span)
-        with clock("fetch"):
-            if course.recaches(index):
-                sampler.recache_window(index)
-            context = sampler.attend(index, course.context(index, recalled, history))
-        with clock("denoise"):
-            drawn = draws.block(index)
-            latents = sampler.denoise(drawn) if made is None else sampler.again(made.latents, drawn)
-        with clock("encode"):
-            embeddings = encoder.encode(latents) if made is None else made.embeddings
-        search = course.search(index + 1)
-        known = sampler.held(search.query)
-        history.remember(span.start, latents, embeddings, search, known=known, attended=recalled)
-        with clock("recache"):
-            sampler.recache(latents)
-        draws.draw(index + 1)  # on the host, while a GPU is busy with the clean pass
-        with clock("wait"):
-            attended, recalled = recalled, history.recall()
-        yield RolledBlock(
-            index=index,
-            span=span,
-            latents=latents,
-            embeddings=embeddings,
-            context=context,
-            hits=attended.hits,
-            degraded=attended.degraded,
-            replayed=made is not None,
-            timings=clock.stop(recalled.seconds),
-            host_bytes=sampler.host_bytes,
-            traffic=sampler.traffic(),
-        )
+    with history.preparing(sampler.prefetch):
+        for index, span in enumerate(course.spans):
+            clock, made = Stopwatch(model.device), history.made(span)
+            with clock("fetch"):
+                if course.recaches(index):
+                    sampler.recache_window(index)
+                context = sampler.attend(index, course.context(index, recalled, history))
+            with clock("denoise"):
+                drawn = draws.block(index)
+                latents = sampler.denoise(drawn) if made is None else sampler.again(made.latents, drawn)
+            with clock("encode"):
+                embeddings = encoder.encode(latents) if made is None else made.embeddings
+            search = course.search(index + 1)
+            known = sampler.held(search.query)
+            history.remember(span.start, latents, embeddings, search, known=known, attended=recalled)
+            with clock("recache"):
+                sampler.recache(latents)
+            draws.draw(index + 1)  # on the host, while a GPU is busy with the clean pass
+            with clock("wait"):
+                attended, recalled = recalled, history.recall()
+            yield RolledBlock(
+                index=index,
+                span=span,
+                latents=latents,
+                embeddings=embeddings,
+                context=context,
+                hits=attended.hits,
+                degraded=attended.degraded,
+                replayed=made is not None,
+                timings=clock.stop(recalled.seconds),
+                host_bytes=sampler.host_bytes,
+                traffic=sampler.traffic(),
+            )

@@ -149,8 +149,9 @@ class FrameSlots:
             if handles:
                 raise MissingKVError(handles)
             return
-        for _ in range(len(context.retrieved) - len(handles)):
-            tiers.stays()
+        for placed in context.retrieved:
+            if placed not in missing and isinstance(placed.source, Handle):
+                tiers.stays(placed.source)
         tiers.prepare(handles)
 
     def _fill(

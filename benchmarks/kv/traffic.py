@@ -38,7 +38,7 @@ WAN = KVShape(
 """At 480p: 287,539,200 bytes a frame."""
 
 REFERENCE_PASSES = 5
-"""The released code moves every retrieved frame in each pass of a block (generators.md, section 7)."""
+"""The released code moves every retrieved frame in each pass of a block."""
 
 
 ARMS: Mapping[str, KVConfig] = {

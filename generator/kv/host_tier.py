@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from memory_service.types import Handle
 
 
 class HostTier:
-    """Exact copies of un-rotated slabs; pinned where the device is a GPU.
+    """Copies of un-rotated slabs; pinned where the device is a GPU.
 
     Rollouts of one process whose frames have the same shape may share a tier, and then attend each other's
     frames. Safe for several threads.
@@ -31,8 +32,15 @@ class HostTier:
         self._kept: OrderedDict[Handle, Kept] = OrderedDict()
         self._lock = threading.Lock()
 
-    def put(self, handle: Handle, slab: Tensor, transfers: Transfers | None = None) -> bool:
-        """Keep a copy of a slab; whether there was room for it at all.
+    def put(
+        self,
+        handle: Handle,
+        slab: Tensor,
+        transfers: Transfers | None = None,
+        *,
+        approximate: bool = False,
+    ) -> bool:
+        """Keep a copy of a slab; whether there was room for it at all. approximate: it was re-created.
 
         The caller may overwrite its own once `transfers` says so, at once without. Raises KVBudgetError where
         nothing may be forgotten.
@@ -42,18 +50,25 @@ class HostTier:
             if kept is None:
                 return False
             (transfers or Transfers(kept.slab.device)).to_host(slab, kept)
+            kept.approximate = approximate
             self._kept[handle] = kept
             return True
 
-    def read(self, handle: Handle, slab: Tensor, transfers: Transfers, *, ahead: bool = False) -> bool:
-        """Begin to copy what is kept of a frame into a slab of the device; False where nothing is."""
+    def read(self, handle: Handle, slab: Tensor, transfers: Transfers, *, ahead: bool = False) -> Kept | None:
+        """Begin to copy what is kept of a frame, which is returned, into a slab of the device."""
         with self._lock:
             kept = self._kept.get(handle)
-            if kept is None:
-                return False
-            self._kept.move_to_end(handle)
-            transfers.to_device(kept, slab, ahead=ahead)
-            return True
+            if kept is not None:
+                self._kept.move_to_end(handle)
+                transfers.to_device(kept, slab, ahead=ahead)
+            return kept
+
+    def want(self, handles: Iterable[Handle]) -> None:
+        """Frames that are about to be read: others make room first."""
+        with self._lock:
+            for handle in handles:
+                if handle in self._kept:
+                    self._kept.move_to_end(handle)
 
     def get(self, handle: Handle) -> Tensor:
         """The slab itself, in host memory. Raises MissingKVError."""

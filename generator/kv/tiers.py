@@ -53,6 +53,7 @@ class KVTiers:
         self._device = DeviceTier(device_frames)
         self._recreation = recreation
         self._recreated: dict[Handle, Tensor] = {}
+        self._approximate: set[Handle] = set()  # whatever tier or slot they are in by now
         self._transfers = Transfers(shape.device)
         self._traffic = Traffic()
         self._lock = threading.RLock()
@@ -63,6 +64,7 @@ class KVTiers:
         Raises KVBudgetError.
         """
         with self._lock:
+            self._approximate.discard(handle)
             if self._host is not None and self._host.put(handle, slab, self._transfers):
                 self._traffic.to_host_bytes += slab.nbytes
             if not self._device.make_room():
@@ -92,6 +94,8 @@ class KVTiers:
         with self._lock:
             self._transfers.loading()
             self._device.want(handles)
+            if self._host is not None:
+                self._host.want([handle for handle in handles if handle not in self._device])
             absent = [handle for handle in handles if handle not in self]
             if absent:
                 self._recreated = self._made_anew(absent)
@@ -112,12 +116,14 @@ class KVTiers:
                 parked = parked or self._anew(handle)
             if parked.origin == "host":
                 self._transfers.arrive()
-            self._count(parked)
+            self._count(handle, parked)
             return parked
 
-    def stays(self) -> None:
+    def stays(self, handle: Handle) -> None:
         """Count a retrieved frame that is in its slot already."""
-        self._traffic.in_slots += 1
+        with self._lock:
+            self._traffic.in_slots += 1
+            self._traffic.approximate += handle in self._approximate
 
     def give(self, parked: Parked) -> None:
         """Give back the slab of a frame that is in its slot now."""
@@ -132,6 +138,7 @@ class KVTiers:
             if handle in self._device or not self._device.make_room():
                 return
             slab = self._spare()
+            self._transfers.arrive()  # a frame that was moved ahead in vain may still fill this slab
             slab[:, KEY].copy_(keys)
             slab[:, VALUE].copy_(values)
             self._device.put(handle, Parked(slab, position))
@@ -167,11 +174,9 @@ class KVTiers:
         slab = self._device.spare()
         if slab is None:
             return False
-        if not self._host.read(handle, slab, self._transfers, ahead=True):
-            self._device.give(slab)
+        if not self._read(handle, slab, ahead=True):
             return False
         self._device.put(handle, Parked(slab, origin="host"))
-        self._traffic.to_device_bytes += slab.nbytes
         self._traffic.ahead += 1
         return True
 
@@ -179,11 +184,18 @@ class KVTiers:
         if self._host is None or handle not in self._host:
             return None
         slab = self._spare()
-        if not self._host.read(handle, slab, self._transfers):
+        return Parked(slab, origin="host") if self._read(handle, slab) else None
+
+    def _read(self, handle: Handle, slab: Tensor, *, ahead: bool = False) -> bool:
+        """Begin to copy a frame from the host; False, and the slab is given back, where it has none."""
+        assert self._host is not None
+        kept = self._host.read(handle, slab, self._transfers, ahead=ahead)
+        if kept is None:
             self._device.give(slab)
-            return None
+            return False
+        self._note(handle, approximate=kept.approximate)
         self._traffic.to_device_bytes += slab.nbytes
-        return Parked(slab, origin="host")
+        return True
 
     def _anew(self, handle: Handle) -> Parked:
         slab = self._recreated.pop(handle, None)
@@ -196,7 +208,8 @@ class KVTiers:
             raise MissingKVError(handles)
         made = dict(self._recreation.recreate(handles))
         for handle, slab in made.items():
-            if self._host is not None and self._host.put(handle, slab, self._transfers):
+            self._note(handle, approximate=True)
+            if self._host is not None and self._host.put(handle, slab, self._transfers, approximate=True):
                 self._traffic.to_host_bytes += slab.nbytes
         return made
 
@@ -204,6 +217,10 @@ class KVTiers:
         spare = self._device.spare()
         return self._shape.new_slab() if spare is None else spare
 
-    def _count(self, parked: Parked) -> None:
+    def _note(self, handle: Handle, *, approximate: bool) -> None:
+        (self._approximate.add if approximate else self._approximate.discard)(handle)
+
+    def _count(self, handle: Handle, parked: Parked) -> None:
         counted = {"device": "from_device", "host": "from_host", "recreated": "recreated"}[parked.origin]
         self._traffic = replace(self._traffic, **{counted: getattr(self._traffic, counted) + 1})
+        self._traffic.approximate += handle in self._approximate

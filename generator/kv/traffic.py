@@ -21,6 +21,8 @@ class Traffic:
     """Made anew from the latent, in no tier."""
     recreated_alone: int = 0
     """Those of `recreated` whose block or sink the memory does not have, whatever the layout."""
+    approximate: int = 0
+    """Of all, those that were re-created, for this block or for one before, and kept in any place since."""
     ahead: int = 0
     """Those of `from_host` whose copy began while the block before was still made."""
 
@@ -51,4 +53,5 @@ class Traffic:
         found = ", ".join(f"{count} {place}" for place, count in places.items())
         moved = f"{self.to_device_bytes / 1e9:.3g} GB to the device, {self.to_host_bytes / 1e9:.3g} GB back"
         spent = f"; re-creation {self.recreation_ms / 1000:.1f} s" if self.recreated else ""
-        return f"K/V of {self.retrieved} retrieved frames: {found}; {moved}{spent}"
+        approximate = f", {self.approximate} of them approximate" if self.approximate else ""
+        return f"K/V of {self.retrieved} retrieved frames: {found}{approximate}; {moved}{spent}"

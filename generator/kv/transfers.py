@@ -19,6 +19,10 @@ class Kept:
     slab: Tensor
     written: torch.cuda.Event | None = None
     read: torch.cuda.Event | None = None
+    """The last one, after all reads before it."""
+
+    approximate: bool = False
+    """Whether what it holds was re-created."""
 
     def settled(self) -> Tensor:
         """The slab, once nothing writes to it any more: the only place that waits."""
@@ -67,8 +71,10 @@ class Transfers:
         else:
             self._in.wait_stream(self._compute)
         self._in.wait_stream(self._out)
-        if kept.written is not None:
-            self._in.wait_event(kept.written)
+        # The reads of other rollouts too, so that the last one stands for all.
+        for event in (kept.written, kept.read):
+            if event is not None:
+                self._in.wait_event(event)
         with torch.cuda.stream(self._in):
             slab.copy_(kept.slab, non_blocking=True)
         kept.read = self._in.record_event()

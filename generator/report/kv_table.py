@@ -12,7 +12,7 @@ from generator.report.table import Table
 
 NOTE = (
     "Frames and their share of all that were retrieved; bytes that were moved between host and device. In "
-    "place: attended by the block before as well."
+    "place: attended by the block before as well. Approximate: re-created, for this block or for one before."
 )
 
 
@@ -31,6 +31,7 @@ def table(records: Sequence[RolloutRecord]) -> Table | None:
         ("on the device", *(_cell(t.from_device, t) for t in columns)),
         ("on the host", *(_cell(t.from_host, t) for t in columns)),
         ("re-created", *(_cell(t.recreated, t) for t in columns)),
+        ("approximate", *(_cell(t.approximate, t) for t in columns)),
         ("MB to the device", *(f"{t.to_device_bytes / 1e6:.1f}" for t in columns)),
         ("MB to the host", *(f"{t.to_host_bytes / 1e6:.1f}" for t in columns)),
     ]

@@ -110,6 +110,40 @@ def test_prefetched_frames_arrive_before_they_are_read(shape) -> None:
     assert [slab.unique().tolist() for slab in read] == [[0], [1]]
 
 
+def test_a_slab_is_parked_in_only_after_what_was_moved_ahead_in_vain_has_come(shape) -> None:
+    tiers = KVTiers(shape, HostTier(), device_frames=1)
+    for frame in range(3):
+        tiers.evict(handle(frame), written(shape.new_slab(), frame))
+    keys = torch.full_like(shape.new_slab()[:, KEY], 9)
+    torch.cuda.synchronize()
+    with torch.cuda.stream(tiers._transfers._in):
+        torch.cuda._sleep(BUSY_CYCLES)  # copies ahead of this one
+    tiers.prefetch([handle(0)])
+    assert tiers.taken().ahead == 1
+    tiers.prepare([])
+    tiers.park(handle(9), 0, keys, keys)
+    torch.cuda.synchronize()
+    assert tiers.take(handle(9), 0).slab.unique().tolist() == [9]
+
+
+def test_a_kept_frame_is_overwritten_only_after_all_rollouts_have_read_it(shape) -> None:
+    host, stream = HostTier(), torch.cuda.Stream()
+    quick = KVTiers(shape, host)
+    with torch.cuda.stream(stream):
+        slow = KVTiers(shape, host)
+    quick.evict(handle(0), torch.zeros_like(shape.new_slab()))
+    later = torch.ones_like(shape.new_slab())
+    torch.cuda.synchronize()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(BUSY_CYCLES)
+        read = slow.take(handle(0), 0)
+    quick.take(handle(0), 0)
+    quick.evict(handle(0), later)
+    torch.cuda.synchronize()
+    assert read.slab.unique().tolist() == [0]
+    assert host.get(handle(0)).unique().tolist() == [1]
+
+
 def test_a_slab_that_a_pass_still_reads_is_not_overwritten(shape) -> None:
     tiers = KVTiers(shape, HostTier(), device_frames=1)
     for frame in range(4):

@@ -60,6 +60,7 @@ def test_a_record_has_what_the_tiers_did(tmp_path, backbone, memory) -> None:
     assert shown is not None
     rows = {row[0]: row[1] for row in shown.rows}
     assert rows["re-created"].split()[0] == str(record.kv.recreated)
+    assert rows["approximate"].split()[0] == str(record.kv.approximate)
     assert rows["MB to the device"] == "0.0"
     assert "re-create (3)" in {row[0] for row in time_table.table([record]).rows}
 
@@ -105,9 +106,10 @@ def test_in_exact_mode_only_that_has_to_agree(tmp_path, backbone, memory) -> Non
 def test_words_say_where_frames_were_found() -> None:
     parts = [
         Traffic(in_slots=2, from_host=1, to_device_bytes=10**9, recreated=3, recreation_ms=1500),
-        Traffic(from_device=4, to_host_bytes=25 * 10**8),
+        Traffic(from_device=4, to_host_bytes=25 * 10**8, approximate=5),
     ]
     assert Traffic.total(parts).words() == (
-        "K/V of 10 retrieved frames: 2 in place, 4 on the device, 1 on the host, 3 re-created; "
+        "K/V of 10 retrieved frames: 2 in place, 4 on the device, 1 on the host, 3 re-created, "
+        "5 of them approximate; "
         "1 GB to the device, 2.5 GB back; re-creation 1.5 s"
     )

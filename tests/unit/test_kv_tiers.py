@@ -12,6 +12,7 @@ from generator.kv.host_tier import HostTier
 from generator.kv.shape import KEY, VALUE, KVShape
 from generator.kv.tiers import KVTiers
 from generator.kv.traffic import Traffic
+from generator.kv.transfers import Kept, Transfers
 from memory_service.types import Handle, VideoKey
 
 SHAPE = KVShape(
@@ -148,6 +149,69 @@ def test_a_full_host_forgets_the_least_recent_frame_and_keeps_what_is_made_anew(
     assert take(tiers, 1) == 1.5
     assert recreates.passes == [[1]]
     assert tiers.taken().from_host == 1
+
+
+def test_what_is_made_anew_pushes_no_frame_of_the_same_block_out_of_the_host() -> None:
+    recreates = Recreates()
+    host = HostTier(bytes_for(4, SLAB), forgets=True)
+    room = capacity(SLAB, bytes_for(4, SLAB))
+    tiers = KVTiers(SHAPE, host, recreation=recreates)
+    evict(tiers, *range(1, room + 3))
+    tiers.prepare([handle(frame) for frame in (3, 4, 1, 2)])
+    assert [take(tiers, frame) for frame in (3, 4, 1, 2)] == [3, 4, 1.5, 2.5]
+    assert recreates.passes == [[1, 2]]
+
+
+def test_what_was_made_anew_counts_as_approximate_wherever_it_is_found() -> None:
+    host = HostTier(bytes_for(4, SLAB), forgets=True)
+    tiers = KVTiers(SHAPE, host, device_frames=1, recreation=Recreates())
+    evict(tiers, 2)
+    tiers.prepare([handle(1)])
+
+    def approximate(tiers: KVTiers, *frames: int) -> int:
+        for frame in frames:
+            take(tiers, frame)
+        return tiers.taken().approximate
+
+    assert approximate(tiers, 1, 2) == 1, "made anew"
+    assert approximate(tiers, 1, 2) == 1, "from the host"
+    park(tiers, 1)
+    assert approximate(tiers, 1) == 1, "from the device"
+    tiers.stays(handle(1))
+    tiers.stays(handle(2))
+    assert approximate(tiers) == 1, "in its slot"
+    assert approximate(KVTiers(SHAPE, host), 1, 2) == 1, "of another rollout"
+    evict(tiers, 1)
+    assert approximate(tiers, 1) == 0, "it was in the window once more"
+
+
+class Late(Transfers):
+    """Frames come from the host only when they are waited for."""
+
+    def __init__(self) -> None:
+        super().__init__(SHAPE.device)
+        self._on_their_way: list[tuple[Tensor, Tensor]] = []
+
+    def to_device(self, kept: Kept, slab: Tensor, *, ahead: bool) -> None:  # noqa: ARG002
+        self._on_their_way.append((slab, kept.slab.clone()))
+
+    def arrive(self) -> None:
+        for slab, copied in self._on_their_way:
+            slab.copy_(copied)
+        self._on_their_way.clear()
+
+
+def test_a_slab_is_parked_in_only_after_what_was_moved_ahead_in_vain_has_come(monkeypatch) -> None:
+    late = Late()
+    monkeypatch.setattr("generator.kv.tiers.Transfers", lambda _: late)
+    tiers = KVTiers(SHAPE, HostTier(), device_frames=1)
+    evict(tiers, 1, 2)
+    tiers.prefetch([handle(1)])
+    assert tiers.taken().ahead == 1
+    tiers.prepare([])
+    park(tiers, 9)
+    late.arrive()
+    assert take(tiers, 9) == 9
 
 
 def test_a_budget_below_one_frame_keeps_nothing() -> None:

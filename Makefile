@@ -102,7 +102,7 @@ serve: setup  ## Run a memory service; set ADDRESS and DATA to choose where
 	$(BIN)/reverie-memory serve --data $(DATA) --address $(ADDRESS)
 
 toy: setup  ## Train the toy world's codec, encoder and generator anew (under two hours on two cores)
-	$(BIN)/python -m generator.toy.train
+	$(BIN)/python -m generator.toy.training.train
 
 clean:  ## Remove what the demo and the tests made; .venv stays
 	rm -rf out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from generator.options import parser
+from generator.options.groups import parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,24 +9,24 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from generator.attention import TextKV
-from generator.causal_wan import CausalWan
-from generator.context import Context
-from generator.context_cache import ContextCache
 from generator.course import Course
-from generator.history import History
+from generator.history.history import History
 from generator.kv.config import Layout
+from generator.kv.context_cache import ContextCache
 from generator.kv.host_tier import HostTier
+from generator.kv.kv_cache import KVCache
 from generator.kv.recreation import Recreation, Surroundings
+from generator.kv.slots import FrameSlots
 from generator.kv.tiers import KVTiers
+from generator.kv.token_slots import TokenSlots
 from generator.kv.traffic import Traffic
-from generator.kv_cache import KVCache
+from generator.kv.window_recache import WindowRecache
+from generator.methods.context import Context
 from generator.noise import BlockNoise
 from generator.sampling import denoise, flow_schedule, pass_timesteps, sigma_at
-from generator.slots import FrameSlots
-from generator.text import PromptTrack
-from generator.token_slots import TokenSlots
-from generator.window_recache import WindowRecache
+from generator.story.text import PromptTrack
+from generator.wan.attention import TextKV
+from generator.wan.causal_wan import CausalWan
 from memory_service.types import Handle, Query
 
 TEXTS = 4

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from generator.errors import ConfigError
 
+MAX_POSITION = 1024
+"""Length of Wan's frequency table: the model has never seen a position beyond it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from generator.context import Compression, Context, Scenes, block_spans
-from generator.history import History
+from generator.history.history import History
+from generator.history.recalled import Recalled
+from generator.history.replay import Replay
+from generator.methods.context import Compression, Context, Scenes, block_spans
 from generator.methods.sliding import Sliding
-from generator.recalled import Recalled
-from generator.replay import Replay
 from generator.rollout_config import RolloutConfig
-from generator.searching import NO_SEARCH, Search
+from generator.story.searching import NO_SEARCH, Search
 from memory_service.types import Span
 
 _log = logging.getLogger(__name__)

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from generator.process import Process, ProcessError, wait_for_all
-from generator.progress import Meter, meter_for, replay
-from generator.record import SIDE_BY_SIDE, SUFFIXES, VIDEO, rollout_name
+from generator.processes.process import Process, ProcessError, wait_for_all
+from generator.processes.progress import Meter, meter_for, replay
+from generator.processes.service import start_service
+from generator.records.record import SIDE_BY_SIDE, SUFFIXES, VIDEO, rollout_name
 from generator.report import summary
-from generator.service import start_service
 
 POOL = "demo"
 PROMPTS: Mapping[str, str] = {

@@ -18,16 +18,16 @@ from torch import Tensor
 from encoder import checkpoint
 from encoder.model import AvgPool, Encoder
 from generator.backbones import TOY_WEIGHTS, toy
-from generator.checkpoints import build_transformer, load_transformer
 from generator.configs import Geometry
 from generator.connect import EMBEDDED, connect
-from generator.history import History, video_spec
+from generator.history.history import History, video_spec
 from generator.methods import policy_named
 from generator.noise import SeededNoise
-from generator.reference_numerics import NUMERICS
 from generator.rollout import RolledBlock, rollout
 from generator.rollout_config import RolloutConfig
-from generator.text import PromptTrack
+from generator.story.text import PromptTrack
+from generator.wan.reference_numerics import NUMERICS
+from generator.weights.checkpoints import build_transformer, load_transformer
 from memory_service.memory import Memory
 from memory_service.types import VideoKey
 

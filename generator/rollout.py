@@ -14,17 +14,17 @@ from torch import Tensor
 
 from encoder.model import Encoder
 from generator.block_sampler import BlockSampler
-from generator.causal_wan import CausalWan
-from generator.context import Context
 from generator.course import Course
-from generator.history import History
+from generator.history.history import History
+from generator.history.recalled import Recalled
 from generator.kv.host_tier import HostTier
 from generator.kv.traffic import Traffic
+from generator.methods.context import Context
 from generator.noise import Noise, NoiseAhead
-from generator.recalled import Recalled
 from generator.rollout_config import RolloutConfig
-from generator.text import PromptTrack
+from generator.story.text import PromptTrack
 from generator.timing import Stopwatch, Timings
+from generator.wan.causal_wan import CausalWan
 from memory_service.types import Hit, Span
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from generator.configs import Geometry, Sampling, Window
-from generator.context import Policy
 from generator.kv.config import KVConfig
 from generator.kv.host_tier import HostTier
-from generator.kv.shape import KVShape
-from generator.switching import Switching
+from generator.methods.context import Policy
+from generator.story.switching import Switching
+from generator.wan.kv_shape import KVShape
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["generator.generate", "generator.commands.run", "generator.model_options"])
+FORKS.set_forkserver_preload(
+    ["generator.requests.generate", "generator.commands.run", "generator.options.model"]
+)
 
 
 def run_command(out: Connection, errors: str, words: tuple[str, ...]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from generator import rope
 from generator.block_sampler import BlockSampler
-from generator.context import Context
-from generator.kv.shape import KEY, VALUE
+from generator.kv.token_slots import TokenSlots
+from generator.methods.context import Context
 from generator.rollout_config import RolloutConfig
-from generator.token_slots import TokenSlots
+from generator.wan import rope
+from generator.wan.kv_shape import KEY, VALUE
 
 
 def check_cache(case, config: RolloutConfig, sampler: BlockSampler, context: Context) -> None:

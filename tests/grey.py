@@ -7,9 +7,9 @@ import torch
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 
 from generator.backbones import Backbone, ToyText
-from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Sampling, Window
-from generator.request import Request
+from generator.requests.request import Request
+from generator.wan.causal_wan import CausalWan
 
 PROMPT = "a winter village at night; pan right 3s, pan left 3s"
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from torch import Tensor
 from torch.nn.functional import pad
 
-from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Window
-from generator.kv_cache import KVCache
+from generator.kv.kv_cache import KVCache
+from generator.kv.slots import AttendedFrames, FrameSlots
 from generator.methods import POLICIES
-from generator.slots import AttendedFrames, FrameSlots
+from generator.wan.causal_wan import CausalWan
 from memory_service.types import Handle, Span, VideoKey
 
 NATIVE = POLICIES["native"]

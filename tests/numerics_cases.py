@@ -12,16 +12,16 @@ from second_wan import Method, SecondWan, roll_out
 from torch import Tensor
 
 from encoder.model import AvgPool
-from generator.checkpoints import build_transformer, convert, original_name
 from generator.configs import Geometry, Window
-from generator.context import Context
-from generator.history import History, video_spec
+from generator.history.history import History, video_spec
 from generator.methods import policy_named
+from generator.methods.context import Context
 from generator.noise import SeededNoise
-from generator.reference_numerics import NUMERICS
 from generator.rollout import rollout
 from generator.rollout_config import RolloutConfig
-from generator.text import PromptTrack
+from generator.story.text import PromptTrack
+from generator.wan.reference_numerics import NUMERICS
+from generator.weights.checkpoints import build_transformer, convert, original_name
 from memory_service.memory import Memory
 from memory_service.types import VideoKey
 

@@ -7,8 +7,8 @@ from diffusers import WanTransformer3DModel
 from tiny_rollouts import TINY
 from torch import Tensor
 
-from generator.checkpoints import diffusers_name
-from generator.lora import ADAPTED, PREFIX
+from generator.weights.checkpoints import diffusers_name
+from generator.weights.lora import ADAPTED, PREFIX
 
 RANK = 3
 

@@ -8,17 +8,17 @@ import torch
 from diffusers import WanTransformer3DModel
 
 from encoder.model import AvgPool, Encoder
-from generator.causal_wan import CausalWan
-from generator.checkpoints import build_transformer
 from generator.configs import Geometry, Sampling, Window
-from generator.history import History, video_spec
+from generator.history.history import History, video_spec
 from generator.kv.config import KVConfig
 from generator.kv.host_tier import HostTier
 from generator.methods import policy_named
 from generator.noise import SeededNoise
 from generator.rollout import RolledBlock, rollout
 from generator.rollout_config import RolloutConfig
-from generator.text import PromptTrack
+from generator.story.text import PromptTrack
+from generator.wan.causal_wan import CausalWan
+from generator.weights.checkpoints import build_transformer
 from memory_service.memory import Memory
 from memory_service.types import VideoKey
 

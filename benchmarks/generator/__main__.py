@@ -17,7 +17,7 @@ from benchmarks.generator.report import markdown
 from benchmarks.generator.runs import Bench, Size, memories
 from benchmarks.generator.subjects import Subject, toy, wan_random
 from benchmarks.machine import machine
-from generator.compiling import compile_blocks
+from generator.wan.compiling import compile_blocks
 
 RESULTS = Path(__file__).parents[1] / "results"
 SIZES = {"toy": Size(rounds=6, blocks=40), "wan-random": Size(rounds=3, blocks=16)}

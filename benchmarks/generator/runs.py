@@ -18,7 +18,7 @@ from benchmarks.generator.peak import Peak
 from benchmarks.generator.subjects import Subject
 from benchmarks.peers.ours import server
 from generator.connect import EMBEDDED, connect
-from generator.history import History, video_spec
+from generator.history.history import History, video_spec
 from generator.methods import policy_named
 from generator.noise import SeededNoise
 from generator.rollout import RolledBlock, rollout

@@ -13,10 +13,10 @@ from benchmarks.generator.arithmetic import Model, weight_bytes
 from encoder import checkpoint
 from encoder.model import Encoder, LatentAE, LatentAEConfig
 from generator import backbones
-from generator.causal_wan import CausalWan
-from generator.checkpoints import build_transformer
 from generator.configs import Geometry, Sampling, Window
-from generator.text import PromptTrack
+from generator.story.text import PromptTrack
+from generator.wan.causal_wan import CausalWan
+from generator.weights.checkpoints import build_transformer
 
 TOY_PROMPT = "a snowy village at dusk; pan right 10s, pan left 10s"
 """Its camera comes back, so that there is something to retrieve."""

@@ -15,16 +15,16 @@ from torch import Tensor
 
 from benchmarks.kv.subjects import Subject, golden_subject, toy_subject
 from generator.block_sampler import BlockSampler
-from generator.context import Context
 from generator.course import Course
+from generator.history.recalled import Recalled
 from generator.kv.config import LAYOUTS, KVConfig
 from generator.kv.device_tier import Parked
 from generator.kv.host_tier import HostTier
-from generator.kv.shape import KEY, VALUE
-from generator.kv_cache import KVCache
+from generator.kv.kv_cache import KVCache
+from generator.kv.slots import FrameSlots
+from generator.methods.context import Context
 from generator.noise import BlockNoise
-from generator.recalled import Recalled
-from generator.slots import FrameSlots
+from generator.wan.kv_shape import KEY, VALUE
 from memory_service.types import Handle, Span
 
 LEFT_OUT = "left out"

@@ -16,15 +16,15 @@ from benchmarks.kv.traces import PROMPTS, new_history, seeded_noise
 from encoder import checkpoint
 from encoder.model import Encoder
 from generator.backbones import toy
-from generator.causal_wan import CausalWan
-from generator.checkpoints import build_transformer, convert
 from generator.configs import Geometry, Sampling, Window
-from generator.history import History
+from generator.history.history import History
 from generator.methods import policy_named
 from generator.noise import BlockNoise, Noise
 from generator.rollout_config import RolloutConfig
-from generator.text import PromptTrack
+from generator.story.text import PromptTrack
 from generator.toy.config import WEIGHTS
+from generator.wan.causal_wan import CausalWan
+from generator.weights.checkpoints import build_transformer, convert
 
 RAG = policy_named("longlive_rag")
 

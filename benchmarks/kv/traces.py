@@ -14,7 +14,7 @@ import torch
 from encoder import checkpoint
 from encoder.model import Encoder
 from generator.backbones import Backbone, toy
-from generator.history import History, video_spec
+from generator.history.history import History, video_spec
 from generator.methods import policy_named
 from generator.noise import SeededNoise
 from generator.rollout import rollout

@@ -14,17 +14,17 @@ from torch import Tensor
 
 from benchmarks.kv.traces import Trace
 from generator.configs import Geometry, Window
-from generator.context import block_spans
 from generator.kv.arena import bytes_for
 from generator.kv.config import MAX_DEVICE_FRAMES, KVConfig
-from generator.kv.shape import KVShape
+from generator.kv.kv_cache import KVCache
+from generator.kv.slots import FrameSlots
 from generator.kv.tiers import KVTiers
 from generator.kv.traffic import Traffic
-from generator.kv_cache import KVCache
 from generator.methods import policy_named
+from generator.methods.context import block_spans
 from generator.rollout_config import RolloutConfig
-from generator.rope import FloatRotation
-from generator.slots import FrameSlots
+from generator.wan.kv_shape import KVShape
+from generator.wan.rope import FloatRotation
 from memory_service.types import Handle, VideoKey
 
 WAN = KVShape(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Sampling, Window
-from generator.context import Policy
+from generator.methods.context import Policy
 from generator.rollout_config import RolloutConfig
-from generator.text import TextEncoder
-from generator.vae import LatentDecoder
+from generator.story.text import TextEncoder
+from generator.wan.causal_wan import CausalWan
+from generator.wan.vae import LatentDecoder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,16 +9,16 @@ import torch
 from torch import nn
 
 from generator.backbones.backbone import Backbone
-from generator.checkpoints import load_transformer
 from generator.configs import Geometry, Sampling, Window
 from generator.errors import MissingFileError
-from generator.reference_numerics import NUMERICS
-from generator.text import PromptTrack
+from generator.story.text import PromptTrack
 from generator.toy import prompts as toy_prompts
 from generator.toy.codec import ToyCodec
 from generator.toy.config import WEIGHTS as TOY_WEIGHTS
 from generator.toy.sampler import SIGMAS as TOY_SIGMAS
-from generator.vae import DecodeNext
+from generator.wan.reference_numerics import NUMERICS
+from generator.wan.vae import DecodeNext
+from generator.weights.checkpoints import load_transformer
 
 TOY_SIDE = 8
 """Rows and columns of the toy's latents."""

@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 from diffusers import WanTransformer3DModel
 
-from generator import user_files
 from generator.backbones.backbone import Backbone
-from generator.checkpoints import folder_config, load_transformer
 from generator.configs import Geometry, Sampling, Window
 from generator.errors import ConfigError, MissingFileError
-from generator.reference_numerics import NUMERICS
-from generator.text_cache import CachedText
-from generator.umt5 import UMT5, identity
-from generator.vae import WanVAE
+from generator.wan.reference_numerics import NUMERICS
+from generator.wan.text_cache import CachedText
+from generator.wan.umt5 import UMT5, identity
+from generator.wan.vae import WanVAE
+from generator.weights import user_files
+from generator.weights.checkpoints import folder_config, load_transformer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The published few-step generators, each with the files of `generator.hub` below one root.
+"""The published few-step generators, each with the files of `generator.weights.hub` below one root.
 
 All were distilled for 4 passes with shift 5 and blocks of 3, and run in the window of LongLive-RAG's release:
 W = 12, S = 1. (LongLive was trained with S = 3.)
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from generator import hub, user_files
 from generator.backbones.backbone import Backbone
 from generator.backbones.diffusers_folder import Setup, assemble
-from generator.checkpoints import build_transformer, folder_config, load_weights
-from generator.lora import attach, load_lora, merge
+from generator.weights import hub, user_files
+from generator.weights.checkpoints import build_transformer, folder_config, load_weights
+from generator.weights.lora import attach, load_lora, merge
 
 
 def self_forcing(root: Path | str = user_files.WEIGHTS, setup: Setup = Setup()) -> Backbone:  # noqa: B008

@@ -24,8 +24,8 @@ from generator.batch.job import jobs_of, recipe
 from generator.batch.ledger import Ledger
 from generator.batch.messages import Order
 from generator.batch.plan import Plan, Planned, make_plan
-from generator.process import Process, ProcessError
-from generator.service import start_service
+from generator.processes.process import Process, ProcessError
+from generator.processes.service import start_service
 
 OWN_MEMORY = "memory"
 """Folder under the results in which a batch keeps the memory that it starts."""

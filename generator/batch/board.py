@@ -9,7 +9,7 @@ from typing import Protocol, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from generator.progress import LineMeter, RateColumn
+from generator.processes.progress import LineMeter, RateColumn
 
 
 class Board(Protocol):

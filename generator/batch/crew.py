@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 
 from generator.batch.board import Board
 from generator.batch.messages import Order, Outcome, parse
-from generator.process import POLL_S, Process, ProcessError, ending
+from generator.processes.process import POLL_S, Process, ProcessError, ending
 
 MAX_ATTEMPTS = 2
 """A job that takes its worker down twice is at fault itself."""

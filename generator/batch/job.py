@@ -13,8 +13,8 @@ from generator.batch import weights
 from generator.batch.fingerprints import Fingerprints, digest_of
 from generator.batch.prompts import NamedPrompt
 from generator.errors import ConfigError
-from generator.options import add_model, add_window
-from generator.record import SUFFIXES, rollout_name
+from generator.options.groups import add_model, add_window
+from generator.records.record import SUFFIXES, rollout_name
 
 NOT_OF_RESULTS = frozenset(["checkpoint", "encoder", "text_cache", "weights"])
 """Options of the model that say where something lies; what lies there counts."""

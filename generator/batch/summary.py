@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from generator.record import RolloutRecord
+from generator.records.record import RolloutRecord
 
 
 def timings_of(record: RolloutRecord) -> dict[str, object]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from generator import hub, user_files
 from generator.batch.fingerprints import Fingerprints
-from generator.options import AVG_POOL
+from generator.options.groups import AVG_POOL
 from generator.toy.config import WEIGHTS as TOY_WEIGHTS
+from generator.weights import hub, user_files
 
 
 def digests(options: argparse.Namespace, fingerprints: Fingerprints) -> dict[str, str]:

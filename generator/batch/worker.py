@@ -19,12 +19,12 @@ from generator.batch.messages import READY, Order, Outcome
 from generator.batch.summary import retrievals_of, timings_of
 from generator.connect import connect
 from generator.errors import GeneratorError
-from generator.generate import Output, drop, generate_one
-from generator.model_options import load
-from generator.options import window_changes
-from generator.progress import JsonMeter
-from generator.request import Request
-from generator.survival_options import loading
+from generator.options.groups import window_changes
+from generator.options.model import load
+from generator.options.survival import loading
+from generator.processes.progress import JsonMeter
+from generator.requests.generate import Output, drop, generate_one
+from generator.requests.request import Request
 from memory_service.errors import ServiceError
 from memory_service.memory import Memory
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from generator import hub, user_files
+from generator.weights import hub, user_files
 
 if TYPE_CHECKING:
-    from generator.options import Commands
+    from generator.options.groups import Commands
 
 READY, MISSING = "ready", "missing"
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from generator.connect import EMBEDDED
-from generator.options import METHODS, add_model, add_window
+from generator.options.groups import METHODS, add_model, add_window
 
 if TYPE_CHECKING:
-    from generator.options import Commands
+    from generator.options.groups import Commands
 
 FORMAT = """PROMPTS is a text file, a prompt a line; empty lines and lines that start with "#" do not count.
 A video is named after the first words of its prompt and six digits of its digest. In a file that ends in
@@ -129,7 +129,7 @@ def at_least_one(text: str) -> int:
 
 def execute(options: argparse.Namespace) -> int:
     from generator.errors import GeneratorError
-    from generator.process import ProcessError
+    from generator.processes.process import ProcessError
 
     try:
         if options.worker is not None:

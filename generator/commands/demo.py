@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from generator.options import Commands
+    from generator.options.groups import Commands
 
 
 def add(commands: Commands) -> None:

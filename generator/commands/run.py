@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from generator import combinations, kv_options, story_options, survival_options
+from generator.options import combinations
 from generator.connect import EMBEDDED, connect
 from generator.errors import ConfigError, GeneratorError
-from generator.options import (
+from generator.options import kv as kv_options
+from generator.options import story as story_options
+from generator.options import survival as survival_options
+from generator.options.groups import (
     FRAMES,
     METHODS,
     SEED,
@@ -26,15 +29,15 @@ from generator.options import (
     completed,
     window_changes,
 )
-from generator.progress import BarMeter, JsonMeter, LineMeter, Meter, meter_for
-from generator.story_options import add_switching
-from generator.survival_options import add_survival
+from generator.options.story import add_switching
+from generator.options.survival import add_survival
+from generator.processes.progress import BarMeter, JsonMeter, LineMeter, Meter, meter_for
 
 if TYPE_CHECKING:
     from encoder.model import Encoder
     from generator.backbones import Backbone
-    from generator.options import Commands
-    from generator.request import Request
+    from generator.options.groups import Commands
+    from generator.requests.request import Request
     from memory_service.memory import Memory
 
 
@@ -96,7 +99,7 @@ def execute(options: argparse.Namespace) -> int:
 
 def show_contexts(options: argparse.Namespace) -> None:
     """Print a table per method of what its blocks would attend."""
-    from generator import dry_run
+    from generator.requests import dry_run
 
     tables = dry_run.tables(
         options.method or METHODS[:1],
@@ -113,7 +116,7 @@ def show_contexts(options: argparse.Namespace) -> None:
 
 def run_rollouts(options: argparse.Namespace) -> None:
     """Load what the options name, roll out, and say which files there are."""
-    from generator.generate import drop, generate, write_side_by_side
+    from generator.requests.generate import drop, generate, write_side_by_side
 
     # What cannot be made leaves no memory behind.
     new = None if options.resume or options.fork else asked(options)
@@ -149,8 +152,8 @@ def connected(options: argparse.Namespace) -> Iterator[Memory]:
 
 def asked(options: argparse.Namespace) -> tuple[Request, Backbone, Encoder]:
     """A request for new videos, and what makes them."""
-    from generator.request import Request
-    from generator.schedule import Schedule
+    from generator.requests.request import Request
+    from generator.story.schedule import Schedule
 
     cues = story_options.told(options)
     switching = story_options.switching(options)
@@ -204,8 +207,8 @@ def check_branch(request: Request, backbone: Backbone) -> None:
 
     Raises ConfigError, KVBudgetError, ValueError.
     """
-    from generator.generate import config_of
-    from generator.text import PromptTrack
+    from generator.requests.generate import config_of
+    from generator.story.text import PromptTrack
 
     config_of(request, request.methods[0], backbone)
     PromptTrack.of(request.schedule, backbone.text, request.num_blocks)
@@ -213,7 +216,7 @@ def check_branch(request: Request, backbone: Backbone) -> None:
 
 def load(options: argparse.Namespace) -> tuple[Backbone, Encoder]:
     """The backbone and the encoder that the options name. Raises what their loaders raise."""
-    from generator.model_options import load
+    from generator.options.model import load
 
     return load(options)
 

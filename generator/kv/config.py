@@ -13,7 +13,7 @@ from generator.errors import ConfigError, KVBudgetError
 from generator.kv.arena import bytes_for, capacity
 from generator.kv.host_tier import HostTier
 from generator.kv.modes import DEFAULT_LAYOUT, DEFAULT_MODE, Layout, Mode
-from generator.kv.shape import KVShape
+from generator.wan.kv_shape import KVShape
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)

@@ -22,16 +22,16 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from generator.attention import TextKV
-from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Window
-from generator.context import slot
 from generator.errors import MissingKVError
 from generator.kv.clock import PassClock
 from generator.kv.modes import Layout
-from generator.kv.shape import KEY, VALUE
+from generator.kv.slots import AttendedFrames
 from generator.kv.traffic import Traffic
-from generator.slots import AttendedFrames
+from generator.methods.context import slot
+from generator.wan.attention import TextKV
+from generator.wan.causal_wan import CausalWan
+from generator.wan.kv_shape import KEY, VALUE
 from memory_service.errors import NotFound
 from memory_service.types import Handle, Span
 

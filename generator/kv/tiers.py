@@ -17,9 +17,9 @@ from torch import Tensor
 from generator.errors import MissingKVError
 from generator.kv.device_tier import DeviceTier, Parked
 from generator.kv.host_tier import HostTier
-from generator.kv.shape import KEY, VALUE, KVShape
 from generator.kv.traffic import Traffic
 from generator.kv.transfers import Transfers
+from generator.wan.kv_shape import KEY, VALUE, KVShape
 from memory_service.types import Handle
 
 

@@ -5,8 +5,8 @@ The first is the default. `_paper` marks a variant that follows the paper where 
 
 from __future__ import annotations
 
-from generator.context import Policy
 from generator.errors import ConfigError
+from generator.methods.context import Policy
 from generator.methods.deep_forcing import DeepForcing, DeepSink
 from generator.methods.infinity_rope import InfinityRope
 from generator.methods.retrieving import Retrieving

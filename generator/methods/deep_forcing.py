@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from generator.configs import Window
-from generator.context import (
+from generator.configs import MAX_POSITION, Window
+from generator.errors import ConfigError
+from generator.methods.context import (
     NO_SCENES,
     Compression,
     Context,
@@ -21,8 +22,6 @@ from generator.context import (
     first_kept,
     kept_frames,
 )
-from generator.errors import ConfigError
-from generator.rope import MAX_POSITION
 from memory_service.types import Handle, Span
 
 WINDOW_FRAMES = 21

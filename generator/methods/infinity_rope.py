@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from generator.configs import Window
-from generator.context import NO_SCENES, Context, Placed, Policy, Scenes, check_positions
-from generator.rope import MAX_POSITION
+from generator.configs import MAX_POSITION, Window
+from generator.methods.context import NO_SCENES, Context, Placed, Policy, Scenes, check_positions
 from memory_service.types import Handle, Span
 
 WINDOW_FRAMES, SINK_FRAMES = 6, 1

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from generator.configs import Window
-from generator.context import (
+from generator.configs import MAX_POSITION, Window
+from generator.errors import ConfigError
+from generator.methods.context import (
     NO_SCENES,
     Context,
     Placed,
@@ -24,8 +25,6 @@ from generator.context import (
     kept_frames,
     slot,
 )
-from generator.errors import ConfigError
-from generator.rope import MAX_POSITION
 from memory_service.types import Handle, Query, Span
 
 RETRIEVED_POSITION = 0

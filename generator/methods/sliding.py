@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from generator.configs import Window
-from generator.context import (
+from generator.configs import MAX_POSITION, Window
+from generator.methods.context import (
     NO_SCENES,
     Context,
     Placed,
@@ -21,7 +21,6 @@ from generator.context import (
     kept_frames,
     slot,
 )
-from generator.rope import MAX_POSITION
 from memory_service.types import Handle, Span
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from generator.kv.traffic import Traffic
-from generator.record import RolloutRecord
+from generator.records.record import RolloutRecord
 from generator.report.style import method_title
 from generator.report.table import Table
 

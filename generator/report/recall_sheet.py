@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from generator.record import BlockRecord, RolloutRecord
+from generator.records.record import BlockRecord, RolloutRecord
+from generator.records.revisit import VIEW_CELLS
 from generator.report.contact_sheet import fit
-from generator.report.revisit import VIEW_CELLS
 from generator.report.style import INK, MUTED, PAPER, font
 
 CELL, GAP, CAPTION, HEAD = 128, 10, 24, 76

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from generator.report.revisit import RevisitScore, mean
+from generator.records.revisit import RevisitScore, mean
 from generator.report.style import METHOD_TITLES, method_title
 from generator.report.table import Table
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from generator.records.revisit import VIEW_CELLS, first_visits, returns
+from generator.records.video import VideoWriter, frame_size, read_frames
 from generator.report.contact_sheet import fit
-from generator.report.revisit import VIEW_CELLS, first_visits, returns
 from generator.report.style import INK, MUTED, PAPER, font
-from generator.video import VideoWriter, frame_size, read_frames
 
 PANEL, GAP = 256, 12
 """Height of a panel and the space around it, in pixels."""

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from generator.record import RECORD, VIDEO, RolloutRecord
+from generator.records.record import RECORD, VIDEO, RolloutRecord
+from generator.records.video import read_frames
 from generator.report import contact_sheet, kv_table, recall_sheet, revisit_table, time_table
 from generator.report.style import METHOD_TITLES, method_title
 from generator.report.table import Table
-from generator.video import read_frames
 
 SHEET, REPORT = FILES = ("contact_sheet.png", "report.md")
 RECALLED = ".recalled.png"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from generator.record import BlockRecord, RolloutRecord
+from generator.records.record import BlockRecord, RolloutRecord
 from generator.report.style import method_title
 from generator.report.table import Table
 

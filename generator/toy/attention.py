@@ -14,8 +14,8 @@ import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
 
-from generator.rope import axis_dims, phases, rotate
 from generator.toy.clips import Batch
+from generator.wan.rope import axis_dims, phases, rotate
 
 Phases = tuple[Tensor, Tensor]
 

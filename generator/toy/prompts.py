@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from generator.text import PromptTrack
+from generator.story.text import PromptTrack
 
 BLOCK_FRAMES = 3
 LATENT_FPS = 4

@@ -14,7 +14,7 @@ import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor
 
-from generator.text import PromptTrack
+from generator.story.text import PromptTrack
 from generator.toy.attention import Plan, context_plan, install
 from generator.toy.context import CONTEXT_FRAMES, WINDOW, layout
 from generator.toy.prompts import BLOCK_FRAMES

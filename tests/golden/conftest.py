@@ -23,8 +23,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from generator.causal_wan import CausalWan
-from generator.checkpoints import build_transformer, convert
+from generator.wan.causal_wan import CausalWan
+from generator.weights.checkpoints import build_transformer, convert
 from memory_service.client import MemoryClient
 from memory_service.engine import MemoryEngine
 from memory_service.memory import Memory

@@ -8,9 +8,9 @@ from native_runner import NativeRunner
 from safetensors.torch import load_file
 from torch import Tensor
 
-from generator.causal_wan import CausalWan
-from generator.checkpoints import diffusers_name
-from generator.lora import Lora, attach, from_weights, merge
+from generator.wan.causal_wan import CausalWan
+from generator.weights.checkpoints import diffusers_name
+from generator.weights.lora import Lora, attach, from_weights, merge
 
 
 @pytest.fixture

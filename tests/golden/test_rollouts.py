@@ -12,21 +12,21 @@ from torch import Tensor
 
 from encoder.checkpoint import from_weights, published_config
 from encoder.model import AvgPool, Encoder
-from generator import token_slots
 from generator.block_sampler import BlockSampler
 from generator.configs import Geometry, Sampling, Window
-from generator.context import Policy, Scenes, eligible
-from generator.history import History, video_spec
+from generator.history.history import History, video_spec
+from generator.kv import token_slots
 from generator.kv.host_tier import HostTier
-from generator.kv.shape import KEY, VALUE
 from generator.methods import POLICIES
+from generator.methods.context import Policy, Scenes, eligible
 from generator.methods.deep_forcing import DeepForcing
 from generator.methods.infinity_rope import CUT_POSITIONS
 from generator.noise import BlockNoise
 from generator.rollout import RolledBlock, rollout
 from generator.rollout_config import RolloutConfig
 from generator.sampling import flow_schedule, pass_timesteps
-from generator.text import PromptTrack
+from generator.story.text import PromptTrack
+from generator.wan.kv_shape import KEY, VALUE
 from memory_service.types import Query, VideoKey
 
 KEY_OF_VIDEO = VideoKey("golden", "video")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from generator import cues
-from generator.schedule import Schedule
+from generator.story import cues
+from generator.story.schedule import Schedule
 
 
 def test_scenes_fall_on_the_blocks_of_the_reference(case) -> None:

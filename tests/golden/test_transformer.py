@@ -11,9 +11,9 @@ from native_runner import NativeRunner
 from torch import Tensor
 
 from generator import sampling
-from generator.causal_wan import CausalWan
-from generator.kv.shape import KEY, VALUE
-from generator.rope import axis_dims, phases, rotate
+from generator.wan.causal_wan import CausalWan
+from generator.wan.kv_shape import KEY, VALUE
+from generator.wan.rope import axis_dims, phases, rotate
 
 
 @torch.inference_mode()

@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
 
-from generator.checkpoints import convert, unwrap
 from generator.errors import CheckpointError
+from generator.weights.checkpoints import convert, unwrap
 
 
 def test_conversion_is_complete_and_exact(case, make_wan) -> None:

@@ -8,9 +8,9 @@ from tiny_rollouts import TinyRollouts
 
 from generator.kv.config import KVConfig
 from generator.kv.host_tier import HostTier
-from generator.kv.shape import KEY, KVShape
 from generator.kv.tiers import KVTiers
 from generator.kv.traffic import Traffic
+from generator.wan.kv_shape import KEY, KVShape
 from memory_service.engine import MemoryEngine
 from memory_service.types import Handle, VideoKey
 

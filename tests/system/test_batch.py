@@ -13,7 +13,7 @@ from batches import FOREST, FRAMES, VILLAGE, Batches
 from processes import processes_about
 from serving import ServerProcess
 
-from generator.record import RolloutRecord
+from generator.records.record import RolloutRecord
 from memory_service.client import MemoryClient
 from memory_service.engine import MemoryEngine
 from memory_service.types import VideoKey

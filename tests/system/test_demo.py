@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from tiny_weights import write_tiny_weights
 
 from generator.demo import DemoConfig, run_demo
-from generator.record import RolloutRecord
-from generator.video import read_frames
+from generator.records.record import RolloutRecord
+from generator.records.video import read_frames
 from memory_service.engine import MemoryEngine
 from memory_service.types import VideoKey
 

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from prometheus_client.parser import text_string_to_metric_families
 
-from generator.options import parser as generator_parser
+from generator.options.groups import parser as generator_parser
 from memory_service.cli.config_options import PREFIX, config_options
 
 ROOT = Path(__file__).resolve().parents[2]

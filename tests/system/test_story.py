@@ -11,8 +11,8 @@ from generators import GeneratorProcess
 from safetensors.torch import load_file
 from tiny_weights import write_tiny_weights
 
-from generator.record import RolloutRecord
-from generator.video import read_frames
+from generator.records.record import RolloutRecord
+from generator.records.video import read_frames
 
 FRAMES = 60
 STORY = """\

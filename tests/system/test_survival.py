@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from serving import ServerProcess
 from tiny_weights import write_tiny_weights
 
-from generator.past import handles_of
-from generator.payloads import latents_of
-from generator.record import RolloutRecord
+from generator.history.past import handles_of
+from generator.history.payloads import latents_of
+from generator.records.record import RolloutRecord
 from memory_service.client import MemoryClient
 from memory_service.types import LATENT, VideoKey
 

@@ -16,7 +16,7 @@ from serving import ServerProcess
 from torch import Tensor
 
 from encoder.model import AvgPool, Encoder, LatentAE, LatentAEConfig
-from generator.history import latents_of, payloads, video_spec
+from generator.history.history import latents_of, payloads, video_spec
 from memory_service.client import MemoryClient
 from memory_service.types import LATENT, Block, Query, Span, VideoKey
 

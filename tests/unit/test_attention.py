@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from generator.configs import Window
-from generator.rope import phases, rotate
 from generator.sampling import denoise, flow_schedule, pass_timesteps, sigma_at
+from generator.wan.rope import phases, rotate
 
 BLOCKS = 10
 

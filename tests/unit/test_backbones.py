@@ -14,12 +14,12 @@ from tiny_rollouts import TINY
 from tiny_wan import save_base
 
 from generator.backbones import Backbone, Setup, toy, wan
-from generator.checkpoints import diffusers_name
 from generator.errors import CheckpointError, ConfigError, MissingFileError
 from generator.methods import policy_named
 from generator.toy.codec import ToyCodec
 from generator.toy.config import ModelConfig
 from generator.toy.model import build
+from generator.weights.checkpoints import diffusers_name
 
 
 @pytest.fixture

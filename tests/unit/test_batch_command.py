@@ -10,8 +10,8 @@ from generator.batch.board import BarBoard, LineBoard, Tally, board_for
 from generator.batch.summary import retrievals_of, timings_of
 from generator.batch.worker import device_of
 from generator.commands.batch import methods, seeds
-from generator.options import parser
-from generator.record import BlockRecord, RetrievedFrame, RolloutRecord
+from generator.options.groups import parser
+from generator.records.record import BlockRecord, RetrievedFrame, RolloutRecord
 
 
 @pytest.mark.parametrize(

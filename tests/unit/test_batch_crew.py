@@ -8,7 +8,7 @@ import pytest
 from generator.batch.board import LineBoard, Tally
 from generator.batch.crew import Crew
 from generator.batch.messages import Order, Outcome
-from generator.process import ProcessError
+from generator.processes.process import ProcessError
 
 WORKER = """
 import json, os, sys

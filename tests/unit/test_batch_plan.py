@@ -5,7 +5,6 @@ import json
 
 import pytest
 
-from generator import hub
 from generator.batch import manifest
 from generator.batch.books import Books
 from generator.batch.fingerprints import Fingerprint, Fingerprints, digest_of, file_sha256
@@ -15,7 +14,8 @@ from generator.batch.messages import Outcome
 from generator.batch.plan import make_plan
 from generator.batch.prompts import NamedPrompt
 from generator.errors import ConfigError, MissingFileError
-from generator.options import parser
+from generator.options.groups import parser
+from generator.weights import hub
 
 PROMPTS = [NamedPrompt("village", "a village"), NamedPrompt("forest", "a forest")]
 RECIPE = {"num_frames": 30, "window": {"top_k": None}}

@@ -13,7 +13,8 @@ from original_wan import original_names, original_weights
 from safetensors.torch import load_file, save_file
 from tiny_rollouts import TINY
 
-from generator.checkpoints import (
+from generator.errors import CheckpointError, ConfigError, MissingFileError
+from generator.weights.checkpoints import (
     WAN_1_3B,
     build_transformer,
     check_weights,
@@ -22,7 +23,6 @@ from generator.checkpoints import (
     load_transformer,
     original_name,
 )
-from generator.errors import CheckpointError, ConfigError, MissingFileError
 
 
 def test_all_825_names_of_the_1_3b_model() -> None:

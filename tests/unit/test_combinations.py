@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from generator.__main__ import main
-from generator.combinations import check
-from generator.options import parser
+from generator.options.combinations import check
+from generator.options.groups import parser
 
 STORY = "--prompt", "a village at noon"
 

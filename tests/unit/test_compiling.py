@@ -8,11 +8,11 @@ import pytest
 import torch
 from tiny_rollouts import TinyRollouts
 
-from generator.compiling import compile_blocks
 from generator.errors import ConfigError
-from generator.model_options import load_backbone
-from generator.options import completed, parser
-from generator.reference_numerics import ReferenceWan
+from generator.options.groups import completed, parser
+from generator.options.model import load_backbone
+from generator.wan.compiling import compile_blocks
+from generator.wan.reference_numerics import ReferenceWan
 
 BLOCKS = 7
 

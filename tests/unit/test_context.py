@@ -7,10 +7,10 @@ import itertools
 import pytest
 
 from generator.configs import Window
-from generator.context import Context, Policy, block_spans, eligible
 from generator.errors import ConfigError
 from generator.methods import POLICIES, policy_named
-from generator.options import METHODS
+from generator.methods.context import Context, Policy, block_spans, eligible
+from generator.options.groups import METHODS
 from memory_service.types import Handle, Span, VideoKey
 
 NATIVE, RELATIVE, RAG = (POLICIES[name] for name in ("native", "relative", "longlive_rag"))

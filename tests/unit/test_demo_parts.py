@@ -4,10 +4,10 @@ import pytest
 
 from generator.__main__ import main
 from generator.commands.run import slug
-from generator.cues import Cue
 from generator.demo import MANIFEST, DemoConfig, clean, closing_words, generator_commands
-from generator.options import parser
-from generator.story_options import told
+from generator.options.groups import parser
+from generator.options.story import told
+from generator.story.cues import Cue
 
 
 def test_a_second_demo_removes_what_the_first_made_and_nothing_else(tmp_path):

@@ -18,17 +18,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from generator.block_sampler import BlockSampler
-from generator.causal_wan import CausalWan
 from generator.configs import Sampling, Window
-from generator.context import block_spans, eligible
 from generator.course import Course
 from generator.kv.config import KVConfig
 from generator.kv.host_tier import HostTier
 from generator.methods import POLICIES, policy_named
+from generator.methods.context import block_spans, eligible
 from generator.noise import BlockNoise
-from generator.reference_numerics import ReferenceWan
 from generator.rollout_config import RolloutConfig
-from generator.text import PromptTrack
+from generator.story.text import PromptTrack
+from generator.wan.causal_wan import CausalWan
+from generator.wan.reference_numerics import ReferenceWan
 from memory_service.types import Span
 
 BLOCKS = 11

@@ -9,11 +9,11 @@ import pytest
 
 from generator.__main__ import main
 from generator.configs import Window
-from generator.context import Scenes
-from generator.dry_run import Row, rows, table
 from generator.errors import ConfigError
 from generator.methods import POLICIES
+from generator.methods.context import Scenes
 from generator.methods.deep_forcing import DeepForcing, DeepSink
+from generator.requests.dry_run import Row, rows, table
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "methods.md"
 SCENES = Scenes(switches=frozenset({5, 10}), cuts=frozenset({10}))

@@ -8,13 +8,13 @@ from safetensors.torch import load_file
 
 from encoder.model import AvgPool
 from generator.errors import ConfigError, HistoryNotEmptyError
-from generator.generate import drop, generate, write_side_by_side
-from generator.progress import LineMeter
-from generator.record import RolloutRecord
+from generator.processes.progress import LineMeter
+from generator.records.record import RolloutRecord
+from generator.records.video import read_frames
 from generator.report.side_by_side import PANEL
-from generator.schedule import Schedule, Turn
-from generator.switching import Switching
-from generator.video import read_frames
+from generator.requests.generate import drop, generate, write_side_by_side
+from generator.story.schedule import Schedule, Turn
+from generator.story.switching import Switching
 from memory_service.engine import MemoryEngine
 from memory_service.types import VideoKey
 

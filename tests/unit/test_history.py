@@ -9,8 +9,8 @@ import torch
 
 from encoder.model import AvgPool
 from generator.errors import HistoryNotEmptyError
-from generator.history import History, latents_of, payloads, video_spec
-from generator.searching import NO_SEARCH, Search
+from generator.history.history import History, latents_of, payloads, video_spec
+from generator.story.searching import NO_SEARCH, Search
 from memory_service.errors import AlreadyExists, InvalidArgument
 from memory_service.types import LATENT, Query, Span, VideoKey, VideoSpec
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from generator import hub
 from generator.__main__ import main
+from generator.weights import hub
 
 HF = Path(sys.executable).parent / "hf"
 

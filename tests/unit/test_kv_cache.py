@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from generator.configs import Geometry, Window
-from generator.context import Context, block_spans, eligible, first_kept, kept_frames
 from generator.errors import MissingKVError
 from generator.kv.host_tier import HostTier
-from generator.kv.shape import KEY, VALUE, KVShape
+from generator.kv.kv_cache import KVCache
+from generator.kv.slots import FrameSlots
 from generator.kv.tiers import KVTiers
-from generator.kv_cache import KVCache
 from generator.methods import POLICIES
-from generator.rope import FloatRotation, phases, rotate
-from generator.slots import FrameSlots
+from generator.methods.context import Context, block_spans, eligible, first_kept, kept_frames
+from generator.wan.kv_shape import KEY, VALUE, KVShape
+from generator.wan.rope import FloatRotation, phases, rotate
 from memory_service.types import Handle, Span, VideoKey
 
 WINDOW = Window()

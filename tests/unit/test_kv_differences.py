@@ -9,7 +9,7 @@ import pytest
 from benchmarks.kv.recreation import LEFT_OUT, differences, table
 from benchmarks.kv.subjects import golden_subject
 from generator.kv.config import LAYOUTS
-from generator.kv.shape import KEY, VALUE
+from generator.wan.kv_shape import KEY, VALUE
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data"
 

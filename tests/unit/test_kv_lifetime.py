@@ -12,20 +12,20 @@ from tiny_rollouts import TINY, TinyRollouts
 
 from generator import block_sampler
 from generator.block_sampler import TEXTS, BlockSampler
-from generator.causal_wan import CausalWan
-from generator.context import Scenes
-from generator.history import History
+from generator.history.history import History
 from generator.kv.arena import bytes_for
 from generator.kv.config import KVConfig
 from generator.kv.host_tier import HostTier
+from generator.kv.kv_cache import KVCache
 from generator.kv.recreation import Recreation
+from generator.kv.slots import FrameSlots
 from generator.kv.tiers import KVTiers
-from generator.kv_cache import KVCache
-from generator.reference_numerics import ReferenceWan
+from generator.kv.token_slots import TokenSlots
+from generator.methods.context import Scenes
 from generator.rollout import RolledBlock, rollout
-from generator.slots import FrameSlots
-from generator.text import PromptTrack
-from generator.token_slots import TokenSlots
+from generator.story.text import PromptTrack
+from generator.wan.causal_wan import CausalWan
+from generator.wan.reference_numerics import ReferenceWan
 from memory_service.engine import MemoryEngine
 
 BLOCKS = 12

@@ -12,14 +12,14 @@ from tiny_rollouts import TinyRollouts
 
 from generator.block_sampler import BlockSampler
 from generator.errors import KVBudgetError
-from generator.history import History
+from generator.history.history import History
+from generator.history.past import Past
 from generator.kv.arena import bytes_for
 from generator.kv.config import LAYOUTS, KVConfig
 from generator.kv.host_tier import HostTier
 from generator.kv.traffic import Traffic
-from generator.past import Past
 from generator.rollout import RolledBlock, rollout
-from generator.text import PromptTrack
+from generator.story.text import PromptTrack
 from memory_service.types import Handle, VideoKey
 
 BLOCKS = 12

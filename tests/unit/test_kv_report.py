@@ -9,12 +9,12 @@ from grey import grey_backbone, request_for
 
 from encoder.model import AvgPool
 from generator.errors import KVBudgetError, PlanError
-from generator.generate import generate
 from generator.kv.config import KVConfig
 from generator.kv.traffic import Traffic
-from generator.progress import LineMeter
-from generator.record import RolloutRecord
+from generator.processes.progress import LineMeter
+from generator.records.record import RolloutRecord
 from generator.report import kv_table, time_table
+from generator.requests.generate import generate
 from memory_service.engine import MemoryEngine
 from memory_service.errors import NotFound
 from memory_service.types import VideoKey

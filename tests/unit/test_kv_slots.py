@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from generator.configs import Geometry, Window
-from generator.context import Context, block_spans, eligible
 from generator.kv.host_tier import HostTier
-from generator.kv.shape import KVShape
+from generator.kv.kv_cache import KVCache
+from generator.kv.slots import FrameSlots
 from generator.kv.tiers import KVTiers
 from generator.kv.traffic import Traffic
-from generator.kv_cache import KVCache
 from generator.methods import POLICIES
-from generator.rope import FloatRotation
-from generator.slots import FrameSlots
+from generator.methods.context import Context, block_spans, eligible
+from generator.wan.kv_shape import KVShape
+from generator.wan.rope import FloatRotation
 from memory_service.types import Handle, Span, VideoKey
 
 GEOMETRY = Geometry(height=4, width=4)

@@ -9,10 +9,10 @@ from torch import Tensor
 from generator.errors import KVBudgetError, MissingKVError
 from generator.kv.arena import Arenas, bytes_for, capacity, next_arena
 from generator.kv.host_tier import HostTier
-from generator.kv.shape import KEY, VALUE, KVShape
 from generator.kv.tiers import KVTiers
 from generator.kv.traffic import Traffic
 from generator.kv.transfers import Kept, Transfers
+from generator.wan.kv_shape import KEY, VALUE, KVShape
 from memory_service.types import Handle, VideoKey
 
 SHAPE = KVShape(

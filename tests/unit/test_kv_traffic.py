@@ -9,10 +9,10 @@ import pytest
 
 from benchmarks.kv import traces
 from benchmarks.kv.traffic import ARMS, WAN, moved, report
-from generator import kv_options
 from generator.errors import ConfigError, KVBudgetError
 from generator.kv.arena import bytes_for
 from generator.kv.config import MAX_DEVICE_FRAMES, KVConfig, available_bytes
+from generator.options import kv as kv_options
 
 TRACES = traces.read(Path(__file__).parents[1] / "fixtures" / "kv_traces.json")
 BUDGET = bytes_for(108, WAN.slab_bytes)

@@ -12,9 +12,18 @@ from safetensors.torch import save_file
 from tiny_rollouts import TINY
 from torch import Tensor
 
-from generator.checkpoints import WAN_1_3B, build_transformer, diffusers_name
 from generator.errors import CheckpointError, MissingFileError
-from generator.lora import ADAPTED, PREFIX, AdaptedLinear, Lora, attach, from_weights, load_lora, merge
+from generator.weights.checkpoints import WAN_1_3B, build_transformer, diffusers_name
+from generator.weights.lora import (
+    ADAPTED,
+    PREFIX,
+    AdaptedLinear,
+    Lora,
+    attach,
+    from_weights,
+    load_lora,
+    merge,
+)
 
 
 def forward(model: WanTransformer3DModel) -> Tensor:

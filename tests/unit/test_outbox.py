@@ -8,11 +8,11 @@ import threading
 import pytest
 import torch
 
-from generator import outbox
 from generator.block_sampler import BlockSampler
 from generator.errors import NotKeptError
-from generator.history import History
-from generator.past import Past
+from generator.history import outbox
+from generator.history.history import History
+from generator.history.past import Past
 from generator.rollout import rollout
 from memory_service.errors import DeadlineExceeded, Fenced, InvalidArgument, Unavailable
 from memory_service.types import Span, VideoKey

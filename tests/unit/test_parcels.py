@@ -8,11 +8,11 @@ import time
 import numpy as np
 import pytest
 
-from generator import outbox
 from generator.errors import NotKeptError
-from generator.outbox import Outbox, Parcel
-from generator.recalled import Recalled
-from generator.searching import NO_SEARCH
+from generator.history import outbox
+from generator.history.outbox import Outbox, Parcel
+from generator.history.recalled import Recalled
+from generator.story.searching import NO_SEARCH
 from memory_service.errors import Fenced, Unavailable
 from memory_service.types import Block, VideoKey
 

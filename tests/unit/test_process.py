@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from generator import process
-from generator.process import Process, ProcessError, wait_for_all
+from generator.processes import process
+from generator.processes.process import Process, ProcessError, wait_for_all
 
 
 def python(code, on_line=lambda _: None, name="child"):

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from generator.progress import BarMeter, JsonMeter, LineMeter, meter_for, replay
+from generator.processes.progress import BarMeter, JsonMeter, LineMeter, meter_for, replay
 
 
 def run(meter, label="village", total=30, step=3):

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from encoder.checkpoint import save as save_encoder
 from encoder.model import AvgPool, LatentAE, LatentAEConfig
-from generator import hub, model_options
 from generator.backbones import PUBLISHED, Backbone, Setup, causal_forcing, longlive, self_forcing
-from generator.checkpoints import diffusers_name
 from generator.errors import CheckpointError, ConfigError, MissingFileError
-from generator.lora import AdaptedLinear, from_weights, merge
-from generator.options import BACKBONES, completed, parser
+from generator.options import model as model_options
+from generator.options.groups import BACKBONES, completed, parser
+from generator.weights import hub
+from generator.weights.checkpoints import diffusers_name
+from generator.weights.lora import AdaptedLinear, from_weights, merge
 
 
 @pytest.fixture

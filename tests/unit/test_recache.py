@@ -13,19 +13,19 @@ from torch import Tensor
 
 from generator.block_sampler import BlockSampler
 from generator.configs import Window
-from generator.context import Scenes
 from generator.course import Course
 from generator.errors import ConfigError
-from generator.history import History
+from generator.history.history import History
+from generator.history.past import Past
 from generator.kv.host_tier import HostTier
-from generator.kv.shape import KEY, VALUE
 from generator.methods import POLICIES
-from generator.past import Past
+from generator.methods.context import Scenes
 from generator.rollout import RolledBlock, rollout
 from generator.rollout_config import RolloutConfig
-from generator.searching import Search
-from generator.switching import Switching
-from generator.text import PromptTrack
+from generator.story.searching import Search
+from generator.story.switching import Switching
+from generator.story.text import PromptTrack
+from generator.wan.kv_shape import KEY, VALUE
 from memory_service.types import Handle, Hit, Query, Span, VideoKey
 
 BLOCKS = 12

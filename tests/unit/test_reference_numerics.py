@@ -11,13 +11,14 @@ from numerics_cases import BLOCKS, PASSES, SETTINGS, Case, Setting
 from tiny_wan import save_base
 from torch import Tensor
 
-from generator import model_options, options
 from generator.backbones import Setup, wan
-from generator.checkpoints import build_transformer, convert
-from generator.exact_rope import ExactRotation
 from generator.methods import policy_named
-from generator.reference_numerics import NUMERICS, ReferenceWan, rms_norm
-from generator.rope import FloatRotation
+from generator.options import groups as options
+from generator.options import model as model_options
+from generator.wan.exact_rope import ExactRotation
+from generator.wan.reference_numerics import NUMERICS, ReferenceWan, rms_norm
+from generator.wan.rope import FloatRotation
+from generator.weights.checkpoints import build_transformer, convert
 from memory_service.memory import Memory
 
 

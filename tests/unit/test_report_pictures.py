@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from generator.record import BlockRecord, RetrievedFrame, RolloutRecord
+from generator.records.record import BlockRecord, RetrievedFrame, RolloutRecord
+from generator.records.video import VideoWriter, read_frames
 from generator.report import contact_sheet, recall_sheet, side_by_side
 from generator.report.contact_sheet import Column, Group, choose_columns
 from generator.report.side_by_side import Comparison
 from generator.report.style import PAPER, method_title
-from generator.video import VideoWriter, read_frames
 
 RED, GREEN, BLUE = (200, 30, 30), (30, 160, 30), (30, 30, 200)
 

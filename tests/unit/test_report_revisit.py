@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from generator.report.revisit import Return, RevisitScore, edge_energy, first_visits, mean, returns, score
+from generator.records.revisit import Return, RevisitScore, edge_energy, first_visits, mean, returns, score
 
 THERE_AND_BACK = [*range(12), *range(10, -1, -1)]
 

@@ -3,9 +3,9 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from generator.record import BlockRecord, RetrievedFrame, RolloutRecord
+from generator.records.record import BlockRecord, RetrievedFrame, RolloutRecord
+from generator.records.revisit import RevisitScore
 from generator.report import revisit_table, time_table
-from generator.report.revisit import RevisitScore
 from generator.report.table import Table
 
 

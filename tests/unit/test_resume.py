@@ -11,11 +11,11 @@ import torch
 
 from generator.configs import Window
 from generator.errors import ConfigError, PlanError
-from generator.history import History
+from generator.history.history import History
+from generator.history.past import Past
+from generator.history.replay import Replay
 from generator.kv.config import KVConfig
 from generator.methods.deep_forcing import DeepForcing
-from generator.past import Past
-from generator.replay import Replay
 from generator.rollout import RolledBlock, rollout
 from memory_service.errors import Fenced
 from memory_service.types import LATENT, Span, VideoKey

@@ -12,14 +12,14 @@ from safetensors.torch import load_file
 
 from encoder.model import AvgPool
 from generator.errors import PlanError
-from generator.generate import generate_one
 from generator.noise import NoisePart
-from generator.plan import PLAN, Plan
-from generator.progress import LineMeter
-from generator.record import RolloutRecord
-from generator.resuming import branch_point, branched_noise, fork
-from generator.schedule import Turn
-from generator.video import read_frames
+from generator.processes.progress import LineMeter
+from generator.records.record import RolloutRecord
+from generator.records.video import read_frames
+from generator.requests.generate import generate_one
+from generator.requests.plan import PLAN, Plan
+from generator.requests.resuming import branch_point, branched_noise, fork
+from generator.story.schedule import Turn
 from memory_service.types import VideoKey, VideoSpec
 
 KEY = VideoKey("films", "village")

@@ -2,7 +2,7 @@ import pytest
 import torch
 from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed
 
-from generator.rope import axis_dims, phases, rotate
+from generator.wan.rope import axis_dims, phases, rotate
 
 
 @pytest.mark.parametrize(("head_dim", "dims"), [(128, (44, 42, 42)), (48, (16, 16, 16))])

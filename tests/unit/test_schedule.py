@@ -8,16 +8,16 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from generator import cues
 from generator.backbones import ToyText
-from generator.context import Scenes
-from generator.cues import Cue
 from generator.errors import ConfigError
-from generator.options import parser
-from generator.schedule import Schedule, Turn
-from generator.story_options import switching, told
-from generator.switching import Switching
-from generator.text import PromptTrack
+from generator.methods.context import Scenes
+from generator.options.groups import parser
+from generator.options.story import switching, told
+from generator.story import cues
+from generator.story.cues import Cue
+from generator.story.schedule import Schedule, Turn
+from generator.story.switching import Switching
+from generator.story.text import PromptTrack
 from generator.toy import prompts as toy
 
 BLOCK_S = 0.75

@@ -12,11 +12,8 @@ from grey import grey_backbone, request_for
 from encoder.model import AvgPool
 from generator.__main__ import main
 from generator.errors import ConfigError, PlanError
-from generator.generate import generate_one
-from generator.options import parser
-from generator.plan import Plan
-from generator.progress import LineMeter
-from generator.survival_options import (
+from generator.options.groups import parser
+from generator.options.survival import (
     OF_THE_PLAN,
     begin_branch,
     check,
@@ -25,6 +22,9 @@ from generator.survival_options import (
     patience_s,
     planned,
 )
+from generator.processes.progress import LineMeter
+from generator.requests.generate import generate_one
+from generator.requests.plan import Plan
 from memory_service.types import VideoKey
 
 ANOTHER = {

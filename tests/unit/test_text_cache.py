@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from tiny_wan import save_base, text_model, tokenizer
 
 from generator.errors import MissingFileError
-from generator.schedule import Schedule, Turn
-from generator.text import PromptTrack
-from generator.text_cache import CachedText
-from generator.umt5 import UMT5, clean_prompt, identity
+from generator.story.schedule import Schedule, Turn
+from generator.story.text import PromptTrack
+from generator.wan.text_cache import CachedText
+from generator.wan.umt5 import UMT5, clean_prompt, identity
 
 LEN = 6
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from generator.configs import Geometry, Window
-from generator.context import Context, block_spans
-from generator.kv.shape import KVShape
-from generator.kv_cache import KVCache
+from generator.kv.kv_cache import KVCache
+from generator.kv.token_slots import Tokens, TokenSlots, best, scores
+from generator.methods.context import Context, block_spans
 from generator.methods.deep_forcing import DeepForcing
-from generator.rope import FloatRotation, phases, rotate
-from generator.token_slots import Tokens, TokenSlots, best, scores
+from generator.wan.kv_shape import KVShape
+from generator.wan.rope import FloatRotation, phases, rotate
 from memory_service.types import Handle, Span, VideoKey
 
 GEOMETRY = Geometry(height=4, width=4)

@@ -6,7 +6,7 @@ from encoder import checkpoint
 from generator.toy.codec import ToyCodec
 from generator.toy.config import WEIGHTS
 from generator.toy.prompts import Scene
-from generator.toy.train_encoder import neighbour_loss
+from generator.toy.training.train_encoder import neighbour_loss
 from generator.toy.world import paint
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from generator.backbones import TOY_WEIGHTS, toy
-from generator.checkpoints import load_transformer
+from generator.weights.checkpoints import load_transformer
 
 
 def test_linear_layers_give_the_same_results() -> None:

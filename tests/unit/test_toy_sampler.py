@@ -8,10 +8,9 @@ import torch
 from diffusers import WanTransformer3DModel
 
 from encoder.model import AvgPool
-from generator.causal_wan import CausalWan
 from generator.configs import Geometry, Sampling, Window
 from generator.connect import EMBEDDED, connect
-from generator.history import History, video_spec
+from generator.history.history import History, video_spec
 from generator.methods import policy_named
 from generator.noise import BlockNoise
 from generator.rollout import rollout
@@ -20,6 +19,7 @@ from generator.toy.config import ModelConfig
 from generator.toy.model import build
 from generator.toy.prompts import encode
 from generator.toy.sampler import Rollouts, eligible
+from generator.wan.causal_wan import CausalWan
 from memory_service.types import VideoKey
 
 SIGMAS = (1.0, 0.6, 0.2)

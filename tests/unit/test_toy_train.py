@@ -6,8 +6,8 @@ from rich.console import Console
 from generator.toy.card import elapsed
 from generator.toy.codec import ToyCodec
 from generator.toy.config import WEIGHTS, ModelConfig, TrainConfig, phases
-from generator.toy.objective import sample_sigmas
-from generator.toy.train import Trainer
+from generator.toy.training.objective import sample_sigmas
+from generator.toy.training.train import Trainer
 
 TINY = {"worlds": 2, "world_cells": 24, "clips": 1, "clip_blocks": 5, "starts": 1, "compile": False}
 SECONDS = 1 / 3600

@@ -10,7 +10,7 @@ from tiny_wan import vae
 from torch import Tensor
 
 from generator.errors import ConfigError
-from generator.vae import Pixels, WanVAE
+from generator.wan.vae import Pixels, WanVAE
 
 
 def at_once(model: AutoencoderKLWan, latents: Tensor) -> Pixels:

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from generator.video import VideoWriter, magnify, read_frames, watchable_factor
+from generator.records.video import VideoWriter, magnify, read_frames, watchable_factor
 
 
 def bars(num_frames: int, height: int = 16, width: int = 24) -> np.ndarray:

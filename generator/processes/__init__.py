@@ -1,0 +1,1 @@
+"""Child processes, and how far they are."""

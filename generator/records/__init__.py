@@ -1,0 +1,1 @@
+"""What a rollout leaves: its record and its pixels."""

@@ -1,0 +1,1 @@
+"""Prompts over time, and what becomes of the past where one begins."""

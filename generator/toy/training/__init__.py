@@ -1,0 +1,1 @@
+"""How the bundled weights were made, and what they are worth."""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from generator.options import combinations
 from generator.connect import EMBEDDED, connect
 from generator.errors import ConfigError, GeneratorError
+from generator.options import combinations
 from generator.options import kv as kv_options
 from generator.options import story as story_options
 from generator.options import survival as survival_options

@@ -13,7 +13,7 @@ from serving import ServerProcess
 
 from memory_service.client import MemoryClient
 from memory_service.engine import MemoryEngine
-from memory_service.errors import Exhausted, NotFound, Unavailable
+from memory_service.errors import DeadlineExceeded, Exhausted, NotFound, ServiceError, Unavailable
 from memory_service.store.findings import Class
 from memory_service.types import Query, VideoKey
 from memory_service.verify import verify
@@ -65,6 +65,16 @@ def check_after(server: ServerProcess, data_dir: Path, lengths: dict[VideoKey, i
     assert verify(data_dir).findings == ()
 
 
+def refusal(call: Callable[[], object], expected: type[ServiceError]) -> ServiceError:
+    """Why a call was refused. One whose last attempt was cut short by its own deadline is made again."""
+    for _ in range(5):
+        with pytest.raises((expected, DeadlineExceeded)) as error:
+            call()
+        if isinstance(error.value, expected):
+            return error.value
+    pytest.fail(f"no attempt ended with {expected.__name__}")
+
+
 @pytest.mark.parametrize("code", FAILURES, ids=errno.errorcode.__getitem__)
 @pytest.mark.parametrize("call", [Call.PWRITE, Call.FALLOCATE])
 def test_a_failed_append_changes_nothing_and_can_be_repeated(
@@ -73,11 +83,10 @@ def test_a_failed_append_changes_nothing_and_can_be_repeated(
     large = block(3, 90, preview=[bytes(50_000)] * 90)  # more than an extent, so that space must be found
     rule = injector.fail(call, code, REEL)
     expected, remedy = FAILURES[code]
-    with pytest.raises(expected) as error:
-        memory.append(KEY, large)
+    error = refusal(lambda: memory.append(KEY, large), expected)
     assert rule.fired > 0
-    assert error.value.details["errno"] == errno.errorcode[code]
-    assert remedy in error.value.expected
+    assert error.details["errno"] == errno.errorcode[code]
+    assert remedy in error.expected
     assert memory.append(OTHER, block(3)).state.length == 6
     assert_frames(memory, 0, 3)
     memory.search(KEY, [query(like=1)])

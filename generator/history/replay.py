@@ -10,10 +10,10 @@ have made.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from generator.errors import ConfigError
-from generator.methods.context import Context, Placed
+from generator.methods.context import Context
 from memory_service.types import Span
 
 EXACT, WINDOW = "exact", "window"
@@ -53,10 +53,6 @@ class Replay:
 
     def remaining(self, context: Context, frames: Collection[int]) -> Context:
         """The context of a block, less frames that are not there because their blocks were skipped."""
-
-        def there(placed: tuple[Placed, ...]) -> tuple[Placed, ...]:
-            return tuple(frame for frame in placed if frame.source in frames)
-
         if context.span.start >= self.length or self.kept is None:
             return context
-        return replace(context, sink=there(context.sink), local=there(context.local))
+        return context.within(frames)

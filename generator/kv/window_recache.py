@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from generator.kv.kv_cache import KVCache
-from generator.methods.context import Context, Placed
+from generator.methods.context import Context
 from generator.story.switching import CLEAR, Switching
 
 
@@ -73,14 +73,9 @@ class WindowRecache:
         return [frame for frame in self._cache.frames if span.start <= frame < span.stop]
 
     def _remaining(self, context: Context, with_retrieved: bool) -> Context:
-        def there(placed: tuple[Placed, ...]) -> tuple[Placed, ...]:
-            return tuple(frame for frame in placed if frame.source in self._cache.frames)
-
         tokens = context.compression
         return replace(
-            context,
-            sink=there(context.sink),
+            context.within(self._cache.frames),
             retrieved=context.retrieved if with_retrieved else (),
-            local=there(context.local),
             compression=None if tokens is None else replace(tokens, candidates=None),
         )

@@ -8,7 +8,7 @@ W - 1. The methods, each a `Policy`, are in `generator.methods`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -70,6 +70,13 @@ class Context:
     @property
     def frames(self) -> tuple[Placed, ...]:
         return self.sink + self.retrieved + self.local
+
+    def within(self, window: Collection[int]) -> Context:
+        """The same, less frames of the window that are not there."""
+        sink = tuple(placed for placed in self.sink if placed.source in window)
+        return replace(
+            self, sink=sink, local=tuple(placed for placed in self.local if placed.source in window)
+        )
 
 
 @dataclass(frozen=True)

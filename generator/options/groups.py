@@ -142,13 +142,6 @@ def add_model(command: argparse.ArgumentParser) -> None:
         help="toy: a folder in place of the bundled one; wan: a folder in diffusers' layout; others: the "
         f"root of all published weights ({user_files.WEIGHTS})",
     )
-    model.add_argument("--checkpoint", type=Path, metavar="FILE", help="wan: few-step weights")
-    model.add_argument(
-        "--container", metavar="KEY", help="wan: key of the weights in the checkpoint, if it has several"
-    )
-    model.add_argument(
-        "--unmerged", action="store_true", help="longlive: adapters stay beside the weights, slower"
-    )
     model.add_argument(
         "--numerics",
         choices=NUMERICS,
@@ -168,22 +161,34 @@ def add_model(command: argparse.ArgumentParser) -> None:
         help=f'retrieval encoder, or "{AVG_POOL}"; the toy\'s is bundled, those of the published backbones '
         "lie below their root",
     )
-    model.add_argument("--height", type=int, metavar="PX", help="Wan: pixel rows (480)")
-    model.add_argument("--width", type=int, metavar="PX", help="Wan: pixel columns (832)")
-    model.add_argument(
+    model.add_argument("--threads", type=int, metavar="N", help="CPU threads of the model; default: all")
+    _add_wan(command)
+
+
+def _add_wan(command: argparse.ArgumentParser) -> None:
+    wan = command.add_argument_group("Wan models, not the toy")
+    wan.add_argument("--checkpoint", type=Path, metavar="FILE", help="wan: few-step weights")
+    wan.add_argument(
+        "--container", metavar="KEY", help="wan: key of the weights in the checkpoint, if it has several"
+    )
+    wan.add_argument(
+        "--unmerged", action="store_true", help="longlive: adapters stay beside the weights, slower"
+    )
+    wan.add_argument("--height", type=int, metavar="PX", help="Wan: pixel rows (480)")
+    wan.add_argument("--width", type=int, metavar="PX", help="Wan: pixel columns (832)")
+    wan.add_argument(
         "--vae-chunk",
         type=int,
         metavar="N",
         help="Wan: decode N latent frames at a time, with seams, as the reference does with 60; "
         "default: all in one stream",
     )
-    model.add_argument(
+    wan.add_argument(
         "--text-cache", metavar="DIR", help=f"Wan: text embeddings that are kept ({user_files.TEXT})"
     )
-    model.add_argument(
+    wan.add_argument(
         "--device", default="cuda", help="for Wan; the toy runs on the CPU; default: %(default)s"
     )
-    model.add_argument("--threads", type=int, metavar="N", help="CPU threads of the model; default: all")
 
 
 def completed(options: argparse.Namespace) -> argparse.Namespace:

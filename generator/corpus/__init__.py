@@ -1,0 +1,1 @@
+"""Where an encoder's corpus comes from: rollouts of a frozen generator, or what a memory has."""

@@ -7,7 +7,6 @@ subcommand: the encoder knows neither the generator nor the memory.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -51,12 +50,12 @@ def list_videos(options: argparse.Namespace) -> int:
     shape = " x ".join(map(str, corpus.latent_shape))
     console.print(
         f"{len(corpus.videos)} videos, {num_places} with places, {corpus.num_frames} frames of {shape}, "
-        f"{num_bytes / 1e6:.1f} MB"
+        f"{num_bytes:,} bytes"
     )
     return 0
 
 
-def fail(error: Exception) -> int:
+def fail(error: object) -> int:
     """Say why a command cannot go on; its exit code."""
     Console(stderr=True, style="red", highlight=False, markup=False, soft_wrap=True).print(
         f"reverie-encoder: {error}"
@@ -65,20 +64,20 @@ def fail(error: Exception) -> int:
 
 
 def _add_source(sources: Commands, name: str, entry: EntryPoint | None) -> None:
-    """A source, or in its place what says that it is not installed."""
+    """A source, or in its place what says why it is not there."""
     if entry is None:
-        sources.add_parser(name, help="not installed", add_help=False).set_defaults(
-            execute=_refusal(f"corpus {name} comes with the generator, which is not installed here")
-        )
+        _add_missing(sources, name, "it comes with the generator, which is not installed here")
         return
     try:
         add_source = entry.load()
     except ImportError as error:
-        refusal = _refusal(f"corpus {name} cannot be loaded ({entry.value}): {error}")
-        sources.add_parser(name, help="cannot be loaded", add_help=False).set_defaults(execute=refusal)
+        _add_missing(sources, name, f"{entry.value} cannot be loaded: {error}")
         return
     add_source(sources)
 
 
-def _refusal(reason: str) -> Callable[[argparse.Namespace], int]:
-    return lambda _: fail(ImportError(reason))
+def _add_missing(sources: Commands, name: str, reason: str) -> None:
+    # Options are taken as words, whatever they are: what is wrong is not the command line.
+    missing = sources.add_parser(name, help="not installed", add_help=False, prefix_chars="\0")
+    missing.add_argument("words", nargs="*")
+    missing.set_defaults(execute=lambda _: fail(f"no source {name!r}: {reason}"))

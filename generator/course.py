@@ -62,7 +62,8 @@ class Course:
         if index >= self.num_blocks:
             return NO_SEARCH
         config = self.config
-        return config.switching.search(config.policy, config.window, self._span(index), self.scenes)
+        search = config.switching.search(config.policy, config.window, self._span(index), self.scenes)
+        return search.choosing(config.selection)
 
     def replay(self, history: History) -> Replay:
         """What is passed again of the history's past. Raises ConfigError."""

@@ -10,6 +10,7 @@ from generator.kv.host_tier import HostTier
 from generator.methods.context import Policy
 from generator.story.switching import Switching
 from generator.wan.kv_shape import KVShape
+from memory_service.types import Policy as Selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,8 @@ class RolloutConfig:
     sampling: Sampling = field(default_factory=Sampling)
     switching: Switching = field(default_factory=Switching)
     kv: KVConfig = field(default_factory=KVConfig)
+    selection: Selection = field(default_factory=Selection)
+    """How the memory chooses among the eligible frames of a method that searches."""
 
     @property
     def retrieves(self) -> bool:

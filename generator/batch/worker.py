@@ -19,7 +19,7 @@ from generator.batch.messages import READY, Order, Outcome
 from generator.batch.summary import retrievals_of, timings_of
 from generator.connect import connect
 from generator.errors import GeneratorError
-from generator.options.groups import window_changes
+from generator.options.groups import selection, window_changes
 from generator.options.model import load
 from generator.options.survival import loading
 from generator.processes.progress import JsonMeter
@@ -79,6 +79,7 @@ class Maker:
             out=self._options.out,
             block_frames=self._backbone.window.block_frames,
             window_changes=window_changes(self._options),
+            selection=selection(self._options),
             loading=loading(self._options),
         )
 

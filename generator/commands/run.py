@@ -27,6 +27,7 @@ from generator.options.groups import (
     add_subject,
     add_window,
     completed,
+    selection,
     window_changes,
 )
 from generator.options.story import add_switching
@@ -174,6 +175,7 @@ def asked(options: argparse.Namespace) -> tuple[Request, Backbone, Encoder]:
         out=options.out,
         block_frames=block_frames,
         window_changes=window_changes(options),
+        selection=selection(options),
         turns=schedule.turns,
         switching=switching,
         loading=survival_options.loading(options),

@@ -41,6 +41,12 @@ def recreates(options: argparse.Namespace) -> bool:
     return options.kv not in (None, DEFAULT_MODE)
 
 
+def searches(options: argparse.Namespace) -> bool:
+    from generator.methods import policy_named
+
+    return any(policy_named(name).searches for name in options.method or METHODS[:1])
+
+
 def recaches(options: argparse.Namespace) -> bool:
     """Whether a method does, now or in a branch with another prompt."""
     from generator.methods import policy_named
@@ -55,6 +61,8 @@ ONLY_WITH: Mapping[str, tuple[Callable[[argparse.Namespace], bool], str]] = {
     "fade": (fades, f"--old-history {FADE}"),
     "memory_patience": (degrades, f"--on-memory-loss {survival_options.DEGRADE}"),
     "kv_layout": (recreates, "--kv bounded or latent: otherwise nothing is re-created"),
+    "min_gap": (searches, "a method that searches, such as longlive_rag"),
+    "mmr": (searches, "a method that searches, such as longlive_rag"),
     "recache_sink": (recaches, f"--at-switch {RECACHE}, or a method that does so by itself"),
 }
 """Option -> where it does something, and that in words."""

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from generator.options.story import add_prompts
 from generator.weights import user_files
+from memory_service.types import Policy as Selection
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What `add_subparsers` returns; argparse has no public name for it."""
@@ -114,6 +115,13 @@ def add_window(command: argparse.ArgumentParser) -> None:
     window.add_argument("-S", "--sink", type=int, metavar="N", help="first frames, always attended (1)")
     window.add_argument("-K", "--top-k", type=int, metavar="N", help="retrieved frames (6)")
     window.add_argument("-R", "--guard", type=int, metavar="N", help="newest history kept from retrieval (5)")
+    window.add_argument("--min-gap", type=int, metavar="N", help="retrieved frames lie so far apart (0)")
+    window.add_argument(
+        "--mmr",
+        type=float,
+        metavar="LAMBDA",
+        help="choose them by maximal marginal relevance: 1 is the most similar, 0 the least alike",
+    )
 
 
 def window_changes(options: argparse.Namespace) -> dict[str, int]:
@@ -125,6 +133,11 @@ def window_changes(options: argparse.Namespace) -> dict[str, int]:
         "guard_frames": options.guard,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def selection(options: argparse.Namespace) -> Selection:
+    """How the memory is to choose among eligible frames."""
+    return Selection(min_gap_frames=options.min_gap or 0, mmr_lambda=options.mmr)
 
 
 def add_model(command: argparse.ArgumentParser) -> None:

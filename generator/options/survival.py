@@ -30,6 +30,8 @@ OF_THE_PLAN = (
     "sink",
     "top_k",
     "guard",
+    "min_gap",
+    "mmr",
     "at_switch",
     "recache_sink",
     "old_history",

@@ -136,7 +136,8 @@ def config_of(request: Request, method: str, backbone: Backbone) -> RolloutConfi
     """How one method is run. Raises ConfigError and KVBudgetError where it cannot be."""
     policy = policy_named(method)
     window = window_of(policy, backbone.window, request.window_changes)
-    config = replace(backbone.config(policy), window=window, switching=request.switching)
+    given = {"switching": request.switching, "selection": request.selection}
+    config = replace(backbone.config(policy), window=window, **given)
     config.check_length(request.num_blocks)
     shape = backbone.model.kv_shape(config.geometry)
     config = replace(config, kv=request.kv.resolved(shape))

@@ -25,6 +25,7 @@ from generator.rollout_config import RolloutConfig
 from generator.story.schedule import Schedule
 from generator.story.switching import Switching
 from generator.weights.weights_id import weights_id
+from memory_service.types import Policy as Selection
 from memory_service.types import VideoKey, VideoSpec
 
 PLAN = "plan"
@@ -137,6 +138,7 @@ class Plan:
     def request(self, key: VideoKey, out: Path) -> Request:
         """What has to be asked for to make video `key` by this plan."""
         schedule = Schedule.from_json(self.schedule)
+        selection = self.config["selection"]
         window = {name: size for name, size in self.config["window"].items() if name != "block_frames"}
         return Request(
             prompt=schedule.prompt,
@@ -153,6 +155,7 @@ class Plan:
             window_changes=window,
             switching=Switching(**self.config["switching"]),
             kv=KVConfig(**self.config["kv"]),
+            selection=Selection(**{**selection, "pinned_frames": tuple(selection["pinned_frames"])}),
             loading=self.loading,
         )
 

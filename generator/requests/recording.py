@@ -68,6 +68,7 @@ def settings_of(
         "numerics": backbone.model.numerics,
         "num_frames": request.num_frames,
         "window": asdict(config.window),
+        "selection": {**asdict(config.selection), "pinned_frames": list(config.selection.pinned_frames)},
         "switching": {**asdict(config.switching), "at_switch": config.switching.of(config.policy)},
         "kv": asdict(config.kv),
         "sampling": {**asdict(config.sampling), "steps": list(config.sampling.steps)},

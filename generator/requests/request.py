@@ -12,6 +12,7 @@ from generator.noise import NoisePart
 from generator.records.record import rollout_name
 from generator.story.schedule import Schedule, Turn
 from generator.story.switching import Switching
+from memory_service.types import Policy as Selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,9 @@ class Request:
 
     window_changes: Mapping[str, int] = field(default_factory=dict)
     """Fields of `Window` -> values in place of those that backbone and method bring."""
+
+    selection: Selection = field(default_factory=Selection)
+    """How the memory chooses among eligible frames, for methods that search."""
 
     turns: tuple[Turn, ...] = ()
     """Where another prompt begins. The noise is that of the first prompt, whatever comes later."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from memory_service.types import Hit, Query
+from memory_service.types import Hit, Policy, Query
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,14 @@ class Search:
     older: tuple[Query, ...] = ()
     weights: tuple[float, ...] = ()
     """Of the scenes of `older`."""
+
+    def choosing(self, policy: Policy) -> Search:
+        """The same, with the memory choosing by `policy` among the frames of each scene."""
+        return replace(
+            self,
+            query=self.query and replace(self.query, policy=policy),
+            older=tuple(replace(query, policy=policy) for query in self.older),
+        )
 
     def best(self, found: Sequence[Sequence[Hit]]) -> tuple[Hit, ...]:
         """The best k hits of all queries by what they count, older first where they count the same."""

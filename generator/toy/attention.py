@@ -134,17 +134,15 @@ def install(model: WanTransformer3DModel) -> PlanRope:
 
 
 def make_plan(batch: Batch, draws: int, model: WanTransformer3DModel) -> Plan:
-    """Plan of a training batch: clean elements, then `draws` noisy copies of each block."""
-    copies = 1 + draws
-    frames, block_positions = batch.frames.repeat(copies, 1), batch.block_positions.repeat(copies, 1)
-    plan = context_plan(
-        frames,
-        batch.positions.repeat(copies, 1),
-        block_positions,
-        batch.caption_rows.repeat(copies),
-        model,
-    )
-    plan.num_clean = len(batch.latents)
+    """Plan of a training batch: clean elements, then `draws` noisy copies of each target."""
+
+    def elements(rows: Tensor) -> Tensor:
+        targets = rows[: len(batch.targets)]
+        return torch.cat((rows, targets.repeat(draws, *[1] * (rows.ndim - 1))))
+
+    tables = (batch.frames, batch.positions, batch.block_positions, batch.caption_rows)
+    plan = context_plan(*map(elements, tables), model)
+    plan.num_clean = len(batch.contexts)
     return plan
 
 

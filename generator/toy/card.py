@@ -35,6 +35,12 @@ def write_loss(rows: Sequence[Mapping[str, float]], folder: Path) -> None:
     plt.close(figure)
 
 
+def read_loss(folder: Path) -> list[dict[str, float]]:
+    """The rows of a loss.csv that write_loss wrote."""
+    names, *lines = (folder / "loss.csv").read_text().splitlines()
+    return [dict(zip(names.split(","), map(float, line.split(",")), strict=True)) for line in lines]
+
+
 def write_card(
     folder: Path,
     model: ModelConfig,

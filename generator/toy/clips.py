@@ -1,6 +1,8 @@
 """Training clips: a camera path over a random world, as latents, captions and contexts.
 
-M blocks a clip; B blocks of all clips of a batch.
+M blocks a clip; B blocks of all clips of a batch. In a rollout the newest frames may have gone astray: what
+the model imagined where nothing told it better. Some blocks of a clip are therefore attended in a version
+that shows another place, while the older frames in the same context show the right one.
 """
 
 from __future__ import annotations
@@ -18,24 +20,31 @@ from generator.toy.prompts import BLOCK_FRAMES, CAMERA, Scene, camera_cells, cap
 from generator.toy.world import VIEW_CELLS, paint, view_variants
 
 START_BLOCKS = 2
+MAX_ASTRAY_CELLS = 7
+"""Of the 8 columns of a view: the rest tells where the camera is."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch; context frames index the 3 * B clean frames, -1 is absent."""
+    """One training batch: B blocks to predict, and A blocks that went astray, which are only attended.
 
-    latents: Tensor
-    """[B, 16, 3, 8, 8], one clean block each."""
+    Context frames index the 3 * (B + A) clean frames; -1 is absent.
+    """
+
+    targets: Tensor
+    """[B, 16, 3, 8, 8]"""
+    contexts: Tensor
+    """[B + A, 16, 3, 8, 8], the clean blocks: the targets, then those astray."""
     captions: Tensor
     """[3 * clips, 16, 64], the three camera words of each clip's scene."""
     caption_rows: Tensor
-    """[B]"""
+    """[B + A]"""
     frames: Tensor
-    """[B, 9]"""
+    """[B + A, 9]"""
     positions: Tensor
-    """[B, 9]"""
+    """[B + A, 9]"""
     block_positions: Tensor
-    """[B, 3]"""
+    """[B + A, 3]"""
 
 
 class WorldBank:
@@ -49,59 +58,68 @@ class WorldBank:
         for world, scene in enumerate(self.scenes):
             self.latents[world] = codec.encode(paint(scene, cells, rng).variants).half()
 
-    def view_latents(self, world: int, cells: np.ndarray) -> Tensor:
-        """Latents [F, 16, 8, 8] float32 of the views at camera `cells` [F]."""
-        columns = torch.from_numpy(cells[:, None] + np.arange(VIEW_CELLS))
-        phases = np.arange(len(cells)) % 2
+    def view_latents(self, world: int, cells: np.ndarray, phases: np.ndarray) -> Tensor:
+        """Latents [F, 16, 8, 8] float32 of views made of world `cells` [F, 8] at companion `phases` [F]."""
         variants = torch.from_numpy(np.stack([view_variants(phase) for phase in phases]))
-        picked = self.latents[world].permute(0, 3, 1, 2)[variants, columns]
+        picked = self.latents[world].permute(0, 3, 1, 2)[variants, torch.from_numpy(cells)]
         return picked.permute(0, 2, 3, 1).float()
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Blocks of one world; context frames count within the clip."""
+    """M blocks of one world and `len(astray)` versions of some; context frames count within the clip."""
 
     latents: Tensor
-    """[3 * M, 16, 8, 8]"""
+    """[3 * (M + astray), 16, 8, 8]"""
     captions: Tensor
     """[3, 16, 64]"""
     caption_rows: Tensor
     """[M]"""
     tables: tuple[np.ndarray, ...]
     """Context frames [M, 9], their positions [M, 9], positions of the blocks [M, 3]."""
+    astray: np.ndarray
+    """Block of which each further block is a version."""
 
 
 def sample_batch(bank: WorldBank, config: TrainConfig, rng: np.random.Generator) -> Batch:
     """Long clips, and many short ones, since the start of a video is the hardest to generate."""
-    lengths = [config.clip_blocks] * config.clips + [START_BLOCKS] * config.starts
-    clips = [_sample_clip(bank, config, blocks, rng) for blocks in lengths]
-    parts: list[list[Tensor]] = []
-    num_frames = 0
+    lengths = [(config.clip_blocks, config.astray_blocks)] * config.clips
+    lengths += [(START_BLOCKS, 0)] * config.starts
+    clips = [_sample_clip(bank, config, blocks, astray, rng) for blocks, astray in lengths]
+    blocks: list[tuple[Tensor, ...]] = []
+    versions: list[tuple[Tensor, ...]] = []
+    before, astray_before = 0, BLOCK_FRAMES * sum(blocks for blocks, _ in lengths)
     for index, clip in enumerate(clips):
         frames, positions, block_positions = (torch.from_numpy(table) for table in clip.tables)
-        frames = torch.where(frames >= 0, frames + num_frames, -1)
-        num_frames += len(clip.latents)
-        blocks = clip.latents.unflatten(0, (-1, BLOCK_FRAMES)).transpose(1, 2)
+        own = BLOCK_FRAMES * len(frames)
+        frames = torch.where(frames >= own, frames - own + astray_before, frames + before * (frames >= 0))
+        views = clip.latents.unflatten(0, (-1, BLOCK_FRAMES)).transpose(1, 2)
         rows = clip.caption_rows + len(CAMERA) * index
-        parts.append([blocks, clip.captions, rows, frames, positions, block_positions])
-    return Batch(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        blocks.append((views[: len(frames)], rows, frames, positions, block_positions))
+        told = [part[clip.astray] for part in (rows, frames, positions, block_positions)]
+        versions.append((views[len(frames) :], *told))
+        before, astray_before = before + own, astray_before + BLOCK_FRAMES * len(clip.astray)
+    contexts, *tables = (torch.cat(part) for part in zip(*blocks, *versions, strict=True))
+    captions = torch.cat([clip.captions for clip in clips])
+    return Batch(contexts[: before // BLOCK_FRAMES], contexts, captions, *tables)
 
 
 def sample_camera(num_blocks: int, rng: np.random.Generator) -> tuple[str, ...]:
-    """Camera words per block: moves of 1 to 9 blocks, mostly turning back, some holds."""
+    """Camera words per block: moves of 1 to 9 blocks, mostly turning back, some holds of 1 to 6."""
     words: list[str] = []
     direction = str(rng.choice(("left", "right")))
     while len(words) < num_blocks:
-        if rng.random() < 0.12:
-            words += ["hold"] * int(rng.integers(1, 4))
+        if rng.random() < 0.2:
+            words += ["hold"] * int(rng.integers(1, 7))
         else:
             words += [direction] * int(rng.integers(1, 10))
             direction = "left" if direction == "right" else "right"
     return tuple(words[:num_blocks])
 
 
-def _sample_clip(bank: WorldBank, config: TrainConfig, blocks: int, rng: np.random.Generator) -> Clip:
+def _sample_clip(
+    bank: WorldBank, config: TrainConfig, blocks: int, num_astray: int, rng: np.random.Generator
+) -> Clip:
     world = int(rng.integers(len(bank.scenes)))
     words = sample_camera(blocks, rng)
     path = camera_cells(words)
@@ -109,12 +127,42 @@ def _sample_clip(bank: WorldBank, config: TrainConfig, blocks: int, rng: np.rand
     path = path + int(rng.integers(0, bank.cells - VIEW_CELLS - path.max() + 1))
     names, shares = zip(*config.method_shares, strict=True)
     method = str(rng.choice(names, p=shares))
+    tables = _context_tables(method, path, rng)
+    views, phases = path[:, None] + np.arange(VIEW_CELLS), np.arange(len(path)) % 2
+    astray = rng.permutation(np.arange(1, blocks - 1))[:num_astray]
+    shown = [views, *(_lead_astray(block, views, tables[0], bank.cells, rng) for block in astray)]
+    frames = [np.arange(len(path)), *(block * BLOCK_FRAMES + np.arange(BLOCK_FRAMES) for block in astray)]
+    for version, block in enumerate(astray):
+        reader = tables[0][block + 1]
+        seen = reader // BLOCK_FRAMES == block
+        reader[seen] += (blocks + version - block) * BLOCK_FRAMES
     return Clip(
-        latents=bank.view_latents(world, path),
+        latents=bank.view_latents(world, np.concatenate(shown), phases[np.concatenate(frames)]),
         captions=torch.stack([caption_embeds(bank.scenes[world], word) for word in CAMERA]),
         caption_rows=torch.tensor([list(CAMERA).index(word) for word in words]),
-        tables=_context_tables(method, path, rng),
+        tables=tables,
+        astray=astray,
     )
+
+
+def _lead_astray(
+    block: int, views: np.ndarray, frames: np.ndarray, num_cells: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Cells [3, 8] of a block that shows another place in its newest columns.
+
+    Only columns change that the next block's context has right elsewhere, so that it can be put right.
+    """
+    shown = views[block * BLOCK_FRAMES : (block + 1) * BLOCK_FRAMES]
+    attended = frames[block + 1]
+    remembered = attended[(attended >= 0) & (attended < block * BLOCK_FRAMES)]
+    step = views[(block + 1) * BLOCK_FRAMES, 0] - shown[-1, 0] or rng.choice((-1, 1))
+    length = int(rng.integers(1, MAX_ASTRAY_CELLS + 1))
+    skipped = int(rng.choice((0, 0, 0, 1, 2, 3)))
+    first = shown[-1, -1] - skipped - length + 1 if step > 0 else shown[-1, 0] + skipped
+    run = np.arange(first, first + length)
+    wrong = run[np.isin(run, views[remembered])]
+    elsewhere = int(rng.integers(0, num_cells - length + 1))
+    return np.where(np.isin(shown, wrong), shown - first + elsewhere, shown)
 
 
 def _context_tables(method: str, path: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:

@@ -50,6 +50,8 @@ class TrainConfig:
     warmup: float = 0.02
     """Share of the phase in which the learning rate rises linearly; then it falls linearly."""
     ema_decay: float = 0.998
+    astray_blocks: int = 0
+    """Blocks of each long clip that their next block attends to in a version gone astray."""
     context_noise: float = 0.15
     """Largest standard deviation of the noise on clean context latents."""
     own_context_from: float = 0.6
@@ -69,10 +71,11 @@ class TrainConfig:
 
 
 def phases(seed: int, hours: float) -> tuple[TrainConfig, ...]:
-    """The whole training: everything at first, then twice more on new worlds, mostly recalling.
+    """The whole training: everything at first, then three times more on new worlds, mostly recalling.
 
     The later phases restart the learning rate, lean to high noise, where new columns are decided,
     and keep contexts clean: without them retrieved places come back for two blocks and then drift.
+    The last one teaches to come back from that: to trust older frames where the newest went astray.
     """
     first = TrainConfig(seed=seed)
     recalling = replace(
@@ -87,13 +90,18 @@ def phases(seed: int, hours: float) -> tuple[TrainConfig, ...]:
         own_context_from=2.0,
         method_shares=(("longlive_rag", 0.9), ("relative", 0.05), ("native", 0.05)),
     )
-    shares = (first.hours, 0.2, 0.36)
-    configs = (first, replace(recalling, seed=seed + 7), replace(recalling, seed=seed + 8))
+    shares = (first.hours, 0.2, 0.36, 0.95)
+    configs = (
+        first,
+        replace(recalling, seed=seed + 7),
+        replace(recalling, seed=seed + 8),
+        replace(recalling, seed=seed + 9, worlds=2000, astray_blocks=8),
+    )
     return tuple(
         replace(config, hours=hours * share / sum(shares))
         for config, share in zip(configs, shares, strict=True)
     )
 
 
-HOURS = 1.83
+HOURS = 2.78
 """Of all phases together."""

@@ -14,6 +14,8 @@ from generator.toy.prompts import BLOCK_FRAMES
 
 WINDOW, RETRIEVED = 12, 6
 CONTEXT_FRAMES = WINDOW - BLOCK_FRAMES
+LOCAL = WINDOW - BLOCK_FRAMES - RETRIEVED - 1
+"""Past frames that a block which retrieves has in its window, beside the sink."""
 MAX_NATIVE_GAP = 240
 
 
@@ -30,7 +32,7 @@ def layout(method: str, start: int, retrieved: np.ndarray, gap: int = 0) -> Layo
     """Context of the block that starts at frame `start`; `gap` ages the sink in `native`."""
     occupied = min(start + BLOCK_FRAMES, WINDOW)
     block = np.arange(occupied - BLOCK_FRAMES, occupied)
-    num_past = min(start, 2 if method == "longlive_rag" else CONTEXT_FRAMES - 1)
+    num_past = min(start, LOCAL if method == "longlive_rag" else CONTEXT_FRAMES - 1)
     past = np.arange(start - num_past, start)
     past_slots = block[0] - start + past
     if start == 0:
@@ -46,10 +48,10 @@ def layout(method: str, start: int, retrieved: np.ndarray, gap: int = 0) -> Layo
 def choose_retrieved(cells: np.ndarray, start: int, rng: np.random.Generator) -> np.ndarray:
     """Imitate what retrieval finds: mostly views near the last one, duplicates included.
 
-    cells are camera cells of the clip's frames; the guard is shorter than in rollouts because
-    clips are short, and shows the model the same kind of frames.
+    cells are camera cells of the clip's frames. There is no guard, unlike in rollouts: clips are short,
+    and without it most blocks after a turn have something to recall.
     """
-    eligible = np.arange(1, max(start - 8, 1))
+    eligible = np.arange(1, max(start - LOCAL, 1))
     budget = RETRIEVED if rng.random() < 0.85 else int(rng.integers(0, RETRIEVED))
     if len(eligible) <= budget:
         return eligible[:budget]

@@ -38,6 +38,8 @@ ANOTHER = {
     "--sink": "2",
     "--top-k": "2",
     "--guard": "1",
+    "--min-gap": "4",
+    "--mmr": "0.7",
     "--at-switch": "keep",
     "--old-history": "keep",
     "--fade": "0.9",

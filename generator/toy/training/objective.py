@@ -23,10 +23,10 @@ def loss_terms(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return velocity loss per noisy element [B * draws], their sigmas, and x0 errors."""
     plan = make_plan(batch, config.draws, model)
-    context = noisy_context(batch.latents, config.context_noise)
+    context = noisy_context(batch.contexts, config.context_noise)
     if own_share > 0:
         context = own_context(model, rope, batch, plan, context, config, own_share)
-    x0 = batch.latents.repeat(config.draws, 1, 1, 1, 1)
+    x0 = batch.targets.repeat(config.draws, 1, 1, 1, 1)
     sigmas = sample_sigmas(len(x0), config.sigma_shift)
     noise = torch.randn_like(x0)
     velocity = predict(model, rope, batch, plan, context, x0, noise, sigmas)
@@ -77,10 +77,11 @@ def own_context(
 
     Noise stays moderate, so that an estimate errs in style and not in what stands where.
     """
-    x0 = batch.latents.repeat(config.draws, 1, 1, 1, 1)
+    x0 = batch.targets.repeat(config.draws, 1, 1, 1, 1)
     noise, sigmas = torch.randn_like(x0), 0.15 + 0.6 * torch.rand(len(x0))
     velocity = predict(model, rope, batch, plan, context, x0, noise, sigmas)
     level = sigmas.view(-1, 1, 1, 1, 1)
-    estimate = ((1 - level) * x0 + level * noise - level * velocity)[: len(context)]
-    chosen = (torch.rand(len(context)) < share).view(-1, 1, 1, 1, 1)
-    return torch.where(chosen, estimate, context)
+    estimate = ((1 - level) * x0 + level * noise - level * velocity)[: len(batch.targets)]
+    chosen = (torch.rand(len(estimate)) < share).view(-1, 1, 1, 1, 1)
+    mixed = torch.where(chosen, estimate, context[: len(estimate)])
+    return torch.cat((mixed, context[len(estimate) :]))

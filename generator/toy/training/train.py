@@ -8,16 +8,18 @@ moving average; the folder is one that `reverie-generate --weights` takes.
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import WanTransformer3DModel
 from rich.console import Console
 
 from generator.toy.attention import install
-from generator.toy.card import write_card, write_loss
+from generator.toy.card import read_loss, write_card, write_loss
 from generator.toy.clips import WorldBank, sample_batch
 from generator.toy.codec import ToyCodec
 from generator.toy.config import HOURS, ModelConfig, TrainConfig, phases
@@ -131,6 +133,16 @@ class Trainer:
         save_bf16(self.model, self.ema.state, out / "transformer")
         write_loss(self.rows, out)
 
+    def follow(self, weights: Path) -> None:
+        """Go on from the transformer and the loss curve in `weights` with the phase after its last."""
+        trained = WanTransformer3DModel.from_pretrained(weights / "transformer", torch_dtype=torch.float32)
+        self.model.load_state_dict(trained.state_dict())
+        self.ema = Ema(self.model, self.configs[0].ema_decay)
+        self.rows = read_loss(weights)
+        self.phase, self.step = int(self.rows[-1]["phase"]) + 1, int(self.rows[-1]["step"])
+        if self.phase >= len(self.configs):
+            raise ValueError(f"{weights} has all {len(self.configs)} phases; expected one that has fewer")
+
     def resume(self, out: Path) -> bool:
         """Load the checkpoint in `out`, if there is one."""
         path = out / "checkpoint.pt"
@@ -164,13 +176,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/toy"))
     parser.add_argument("--hours", type=float, default=HOURS, help="of the transformer's training")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--follow", type=Path, metavar="WEIGHTS", help="only the phases that these lack")
     args = parser.parse_args()
     console = Console()
+    if args.follow:
+        args.out.mkdir(parents=True, exist_ok=True)
+        for name in ("codec.safetensors", "encoder.safetensors"):
+            shutil.copy(args.follow / name, args.out / name)
     codec_db = train_sides(args.out, args.seed, console)
     configs = phases(args.seed, args.hours)
     trainer = Trainer(configs, ModelConfig(), ToyCodec.load(args.out / "codec.safetensors"))
     if trainer.resume(args.out):
         console.print(f"resuming phase {trainer.phase + 1} at step {trainer.step}")
+    elif args.follow:
+        trainer.follow(args.follow)
     while trainer.progress < 1:
         trainer.train_phase(args.out, console)
     write_card(args.out, ModelConfig(), configs, trainer.rows, codec_db)

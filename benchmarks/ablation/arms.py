@@ -1,0 +1,81 @@
+"""The arms of the ablation: what fills a block's context, and by which embedding it is chosen.
+
+All arms roll out the same prompts on the same noise; they differ in nothing but what is named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from generator.configs import Window
+from generator.methods import policy_named
+from generator.methods.context import Policy, eligible
+from generator.methods.retrieving import Retrieving
+from memory_service.types import Policy as Selection
+from memory_service.types import Span
+
+AVG_POOL = "avg-pool"
+ENCODERS = ("ae", "delta", "full")
+"""Autoencoders trained on one corpus by one recipe: reconstruction alone, with the temporal delta, with
+smoothness as well."""
+
+ORACLE = "oracle_memory"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One row of the table."""
+
+    name: str
+    method: str
+    encoder: str = AVG_POOL
+    """Name of the embedding; where the method does not search, nothing depends on it."""
+    selection: Selection = Selection()  # noqa: RUF009 (frozen)
+
+    def policy(self, cells: Sequence[int]) -> Policy:
+        """The method; cells [frames] are the camera's, for the one that may know them."""
+        if self.method == ORACLE:
+            return OracleMemory(ORACLE, filled_by="newest", cells=tuple(cells))
+        return policy_named(self.method)
+
+
+@dataclass(frozen=True)
+class OracleMemory(Retrieving):
+    """Retrieves by the camera's true path: of each place its first visit, nearest to the coming block first.
+
+    It knows where the camera will be, which no method can that is asked with the last frame; of what it
+    retrieves nothing is newer than what the others may retrieve.
+    """
+
+    cells: tuple[int, ...] = ()
+
+    def chosen(self, window: Window, span: Span, since: int = 0) -> Sequence[int]:
+        allowed = eligible(window, span)
+        middle = self.cells[(span.start + span.stop - 1) // 2]
+        visits: dict[int, int] = {}
+        for frame in range(max(allowed.start, since), allowed.stop):
+            visits.setdefault(self.cells[frame], frame)
+        nearest = sorted(visits, key=lambda cell: (abs(cell - middle), visits[cell]))
+        return [visits[cell] for cell in nearest[: window.top_k]]
+
+
+FULL = Arm(name="full loss", method="longlive_rag", encoder="full")
+RELATIVE = Arm(name="relative", method="relative")
+RANDOM = Arm(name="random memory", method="random_memory")
+ORACLE_ARM = Arm(name="oracle memory", method=ORACLE)
+
+ARMS = (
+    Arm(name="native", method="native"),
+    RELATIVE,
+    RANDOM,
+    Arm(name="newest memory", method="newest_memory"),
+    Arm(name="average pool", method="longlive_rag"),
+    Arm(name="AE", method="longlive_rag", encoder="ae"),
+    Arm(name="AE + delta", method="longlive_rag", encoder="delta"),
+    FULL,
+    Arm(name="full, gap 2", method="longlive_rag", encoder="full", selection=Selection(min_gap_frames=2)),
+    Arm(name="full, gap 4", method="longlive_rag", encoder="full", selection=Selection(min_gap_frames=4)),
+    Arm(name="full, MMR 0.7", method="longlive_rag", encoder="full", selection=Selection(mmr_lambda=0.7)),
+    ORACLE_ARM,
+)

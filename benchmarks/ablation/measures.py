@@ -1,0 +1,108 @@
+"""What one video is worth, frame by frame, where the camera's path is known.
+
+Shapes: n pixel frames [n, 64, 64, 3] uint8; R frames that show a place again which had left the view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torchmetrics.functional.image import (
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
+
+from generator.methods.context import Context
+from generator.records.revisit import edge_energy, returns, score
+from generator.toy.prompts import Scene
+from generator.toy.world import VIEW_CELLS, paint
+
+PAINTED_CELLS = 400
+"""Width of the panorama that a scene's usual look is taken from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worth:
+    """One video's numbers; they go to a file as JSON."""
+
+    revisit_psnr_db: float
+    """Mean over R of the PSNR between a view and the first visit of its place in the same video."""
+    revisit_ssim: float
+    elsewhere_psnr_db: float
+    """The same views against places that share nothing with them: what a video without memory gets."""
+    returns_db: tuple[tuple[int, float], ...]
+    """Frame and PSNR of each return."""
+    colour_drift: tuple[float, ...]
+    """Per frame, the RMS difference in grey levels of its rows' mean colours from the painted scene's."""
+    detail: tuple[float, ...]
+    """Per frame, edge energy over that of painted views of the scene: 1 is right, 0 is empty."""
+    coverage: float
+    """Of the columns that a returning block has to show and its local frames do not, the share that at
+    least one retrieved frame was to show; 0 where nothing is retrieved."""
+
+
+def worth(frames: np.ndarray, cells: Sequence[int], scene: Scene, contexts: Sequence[Context]) -> Worth:
+    """Measure one video; contexts are what its blocks attended. Raises ValueError without any return."""
+    found = returns(cells)
+    overall = score(frames, cells)
+    if overall is None:
+        raise ValueError(f"the camera comes back to no place within {len(frames)} frames; roll out more")
+    views = _pixels(frames[[each.frame for each in found]])
+    firsts = _pixels(frames[[each.first for each in found]])
+    psnr = peak_signal_noise_ratio(views, firsts, data_range=1.0, reduction="none", dim=(1, 2, 3))
+    psnr = psnr.clamp(max=CEILING_DB)
+    ssim = structural_similarity_index_measure(views, firsts, data_range=1.0, reduction="none")
+    rows, detail = _painted(scene)
+    return Worth(
+        revisit_psnr_db=float(psnr.mean()),
+        revisit_ssim=float(ssim.mean()),
+        elsewhere_psnr_db=overall.elsewhere_db,
+        returns_db=tuple((each.frame, round(float(db), 2)) for each, db in zip(found, psnr, strict=True)),
+        colour_drift=tuple(round(float(x), 3) for x in _rms(frames.mean(2) - rows)),
+        detail=tuple(round(edge_energy(frame) / detail, 3) for frame in frames),
+        coverage=coverage(cells, contexts, {each.frame for each in found}),
+    )
+
+
+CEILING_DB = 50.0
+"""Views that are the same to the last bit would have an infinite PSNR; rounding alone gives 59 dB."""
+
+
+def coverage(cells: Sequence[int], contexts: Sequence[Context], returning: set[int]) -> float:
+    """See `Worth.coverage`; over the blocks of which every frame is a return."""
+    shares = []
+    for context in contexts:
+        span = range(context.span.start, context.span.stop)
+        if not returning.issuperset(span):
+            continue
+        shown = _columns(cells, [placed.source for placed in context.local])
+        needed = _columns(cells, span) - shown
+        if needed:
+            retrieved = _columns(cells, [placed.source.frame for placed in context.retrieved])
+            shares.append(len(needed & retrieved) / len(needed))
+    return float(np.mean(shares)) if shares else 0.0
+
+
+def _columns(cells: Sequence[int], frames: Sequence[int]) -> set[int]:
+    """World columns that some of these frames show."""
+    return {int(cells[frame]) + column for frame in frames for column in range(VIEW_CELLS)}
+
+
+def _painted(scene: Scene) -> tuple[np.ndarray, float]:
+    """Mean colours [64, 3] of the rows of a scene, and the mean edge energy of its views."""
+    panorama = paint(scene, PAINTED_CELLS, np.random.default_rng(0))
+    cells = range(0, PAINTED_CELLS - VIEW_CELLS + 1, VIEW_CELLS)
+    views = np.stack([panorama.view(cell, number % 2) for number, cell in enumerate(cells)])
+    return views.mean((0, 2)), float(np.mean([edge_energy(view) for view in views]))
+
+
+def _rms(differences: np.ndarray) -> np.ndarray:
+    return np.sqrt((differences**2).mean((1, 2)))
+
+
+def _pixels(frames: np.ndarray) -> torch.Tensor:
+    """uint8 [n, H, W, 3] -> float32 [n, 3, H, W] in 0..1."""
+    return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255

@@ -1,0 +1,67 @@
+"""The ablation as a table, and whether its targets are met."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from benchmarks.ablation.arms import FULL, ORACLE_ARM, RANDOM, RELATIVE
+from benchmarks.ablation.measures import Worth
+from benchmarks.ablation.statistics import Estimate, difference, estimate
+
+Worths = Mapping[str, Sequence[Worth]]
+"""Arm -> its videos, in the same order for all arms."""
+
+LAST_FRAMES = 60
+"""What drift is read from: the last quarter of a video."""
+
+
+def table(worths: Worths) -> str:
+    """One row an arm, best revisits first."""
+    rows = [
+        "| arm | revisit PSNR, dB | revisit SSIM | over `relative`, dB | elsewhere, dB | coverage | "
+        "colour drift | detail |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    base = psnr(worths[RELATIVE.name])
+    for name in sorted(worths, key=lambda arm: -float(np.mean(psnr(worths[arm])))):
+        videos = worths[name]
+        gain = "" if name == RELATIVE.name else _signed(difference(psnr(videos), base))
+        numbers = (
+            _plain(estimate(psnr(videos)), 2),
+            _plain(estimate([video.revisit_ssim for video in videos]), 3),
+            gain,
+            f"{np.mean([video.elsewhere_psnr_db for video in videos]):.2f}",
+            f"{np.mean([video.coverage for video in videos]):.2f}",
+            f"{np.mean([video.colour_drift[-LAST_FRAMES:] for video in videos]):.1f}",
+            f"{np.mean([video.detail[-LAST_FRAMES:] for video in videos]):.2f}",
+        )
+        rows.append(f"| {name} | {' | '.join(numbers)} |")
+    return "\n".join(rows)
+
+
+def targets(worths: Worths) -> str:
+    """What was aimed at, and what came out."""
+    full = psnr(worths[FULL.name])
+    lines = []
+    for other in (RELATIVE, RANDOM):
+        found = difference(full, psnr(worths[other.name]))
+        met = "met" if found.low > 0 else "not met"
+        lines.append(f"- full loss over `{other.name}`: {_signed(found)} dB ({met}: the interval is above 0)")
+    behind = difference(psnr(worths[ORACLE_ARM.name]), full)
+    met = "met" if behind.mean < 1 else "not met"
+    lines.append(f"- oracle over full loss: {_signed(behind)} dB ({met}: less than 1 dB)")
+    return "\n".join(lines)
+
+
+def psnr(videos: Sequence[Worth]) -> list[float]:
+    return [video.revisit_psnr_db for video in videos]
+
+
+def _plain(found: Estimate, digits: int) -> str:
+    return f"{found.mean:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
+
+
+def _signed(found: Estimate) -> str:
+    return f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"

@@ -52,6 +52,7 @@ def make_rollouts(options: argparse.Namespace, console: Console) -> int:
 
     Raises ConfigError, MissingFileError, OSError, and ProcessError where no worker can begin.
     """
+    check_selection(options)
     listed = prompts.shared(prompts.read(options.prompts), options.share, options.sample_seed)
     common = recipe_of(options)
     jobs = jobs_of(listed, options.seeds, (options.method,), common)
@@ -64,6 +65,12 @@ def make_rollouts(options: argparse.Namespace, console: Console) -> int:
     made = len(to_make) - len(failures)
     say(console, f"{made} made, {num_there} there before, {len(failures)} failed; {options.out}")
     return 1 if failures else 0
+
+
+def check_selection(options: argparse.Namespace) -> None:
+    """Raises ConfigError where it is said how to choose and the method does not search."""
+    if not needs_encoder(options.method) and (options.min_gap is not None or options.mmr is not None):
+        raise ConfigError(f"--min-gap and --mmr need a method that searches, got --method {options.method}")
 
 
 def recipe_of(options: argparse.Namespace) -> dict[str, object]:
@@ -132,4 +139,4 @@ def worker_command(options: argparse.Namespace, common: dict[str, object]) -> Ca
 
 def needs_encoder(method: str) -> bool:
     """Whether the latents of a method depend on the encoder. Raises ConfigError."""
-    return policy_named(method).retrieves
+    return policy_named(method).searches

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -69,20 +68,29 @@ def execute(options: argparse.Namespace) -> int:
     """Make what is missing, or be a worker of those who do; the exit code."""
     from encoder.corpus import CorpusError
     from generator.corpus.making import make_rollouts, needs_encoder
-    from generator.corpus.worker import KNOWN, work
+    from generator.errors import GeneratorError
     from generator.options.groups import AVG_POOL
     from generator.processes.process import ProcessError
 
     if options.encoder is None and not needs_encoder(options.method):
         options.encoder = Path(AVG_POOL)
+    if options.worker is not None:
+        return serve(options)
     try:
-        if options.worker is None:
-            return make_rollouts(options, Console())
-        work(options)
-    except (*KNOWN, CorpusError, ProcessError) as error:
-        # The last words of a worker are read by whom it works for.
-        style = "red" if sys.stderr.isatty() else None
-        errors = Console(stderr=True, style=style, highlight=False, markup=False, soft_wrap=True)
+        return make_rollouts(options, Console())
+    except (GeneratorError, ProcessError, CorpusError, OSError) as error:
+        errors = Console(stderr=True, style="red", highlight=False, markup=False, soft_wrap=True)
         errors.print(f"reverie-encoder: {error}")
+        return 1
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Be a worker."""
+    from generator.corpus.worker import KNOWN, work
+
+    try:
+        work(options)
+    except KNOWN as error:
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"{error}")
         return 1
     return 0

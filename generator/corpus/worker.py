@@ -22,7 +22,7 @@ from generator.corpus.making import JOB
 from generator.corpus.places import about_places, known_places
 from generator.history.history import History
 from generator.noise import JoinedNoise
-from generator.options.groups import window_changes
+from generator.options.groups import selection, window_changes
 from generator.options.model import load
 from generator.processes.progress import JsonMeter
 from generator.requests.generate import config_of, video_spec
@@ -123,4 +123,5 @@ class Maker:
             out=self._options.out,
             block_frames=self._backbone.window.block_frames,
             window_changes=window_changes(self._options),
+            selection=selection(self._options),
         )

@@ -149,6 +149,15 @@ def test_nothing_is_made_where_there_is_no_list(tmp_path: Path, capsys: pytest.C
     assert not out.exists()
 
 
+def test_a_choice_among_frames_that_are_not_searched_for_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["corpus", "rollouts", "--prompts", "toy:2", "--out", str(tmp_path / "out")]
+    assert main([*words, "--method", "random_memory", "--min-gap", "3"]) == 1
+    assert "need a method that searches, got --method random_memory" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_lies_in_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_video(tmp_path / "a.safetensors", torch.zeros(9, 3, 2, 2).bfloat16(), {})
     write_video(tmp_path / "b.safetensors", torch.zeros(3, 3, 2, 2), {}, torch.arange(3))

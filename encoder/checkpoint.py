@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from encoder.files import replacing
 from encoder.model import LatentAE, LatentAEConfig
 
 PUBLISHED_FIELDS = {
@@ -53,14 +54,21 @@ def load(path: Path | str) -> LatentAE:
 
 
 def save(model: LatentAE, path: Path | str) -> None:
-    """Write weights and configuration as safetensors."""
+    """Write weights and configuration as safetensors, whole or not at all."""
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, path, metadata={"config": json.dumps(asdict(model.config), sort_keys=True)})
+    with replacing(Path(path)) as aside:
+        save_file(weights, aside, metadata={"config": json.dumps(asdict(model.config), sort_keys=True)})
 
 
 def from_weights(config: LatentAEConfig, weights: Mapping[str, Tensor]) -> LatentAE:
     """An autoencoder with exactly these weights, in evaluation mode. Raises CheckpointError."""
     model = LatentAE(config)
+    load_weights(model, weights)
+    return model.eval().requires_grad_(False)
+
+
+def load_weights(model: LatentAE, weights: Mapping[str, Tensor]) -> None:
+    """Give a model exactly these weights. Raises CheckpointError."""
     own = model.state_dict()
     misshapen = [
         f"{name} is {list(weights[name].shape)}, expected {list(own[name].shape)}"
@@ -74,9 +82,8 @@ def from_weights(config: LatentAEConfig, weights: Mapping[str, Tensor]) -> Laten
     }
     if any(problems.values()):
         details = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names)
-        raise CheckpointError(f"weights do not fit {config}: {details}")
+        raise CheckpointError(f"weights do not fit {model.config}: {details}")
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=True)
-    return model.eval().requires_grad_(False)
 
 
 def published_config(values: Mapping[str, Any]) -> LatentAEConfig:
@@ -86,6 +93,12 @@ def published_config(values: Mapping[str, Any]) -> LatentAEConfig:
         raise CheckpointError(f"the configuration lacks {', '.join(missing)}")
     fields = {ours: values[theirs] for ours, theirs in PUBLISHED_FIELDS.items()}
     return LatentAEConfig(**fields | {"hidden_dims": tuple(fields["hidden_dims"])})
+
+
+def published_values(config: LatentAEConfig) -> dict[str, Any]:
+    """What `published_config` reads."""
+    values = {theirs: getattr(config, ours) for ours, theirs in PUBLISHED_FIELDS.items()}
+    return values | {"hidden_dims": list(config.hidden_dims)}
 
 
 def _read_safetensors(path: Path) -> tuple[LatentAEConfig, dict[str, Tensor]]:

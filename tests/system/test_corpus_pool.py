@@ -104,13 +104,18 @@ def test_what_was_rolled_back_forked_and_dropped(engine: MemoryEngine, data: Pat
     key = VideoKey(POOL, "trunk")
     trunk = put(engine, "trunk", 30)
     engine.truncate_video(key, 12)
-    trunk[12:] = put(engine, "trunk", 21, start=12)[12:21].repeat(2, 1, 1, 1)
+    trunk[12:21] = put(engine, "trunk", 21, start=12)[12:]
     engine.fork_video(key, VideoKey(POOL, "branch"), length=15)
-    engine.drop_video(key)
     engine.close()
-    collect(f"embedded:{data}", tmp_path / "out")
-    (branch,) = Corpus.open(tmp_path / "out").videos
-    assert (branch.name, branch.num_frames) == ("branch", 15)
+    collect(f"embedded:{data}", tmp_path / "both")
+    again = MemoryEngine(data)
+    again.drop_video(key)
+    again.close()
+    collect(f"embedded:{data}", tmp_path / "one")
+    taken = {video.name: video.latents() for video in Corpus.open(tmp_path / "both").videos}
+    assert torch.equal(taken["trunk"], trunk[:21])
+    assert torch.equal(taken["branch"], trunk[:15])
+    (branch,) = Corpus.open(tmp_path / "one").videos
     assert torch.equal(branch.latents(), trunk[:15])
 
 

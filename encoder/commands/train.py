@@ -100,5 +100,9 @@ def _run(trainer: Trainer, console: Console) -> None:
         trainer.train(watch)
     seconds, steps = time.monotonic() - began, trainer.steps_done - before
     rate = f"{steps} steps in {seconds:.1f} s ({steps / seconds:.1f}/s); " if steps else ""
-    best = f"lowest validation loss {trainer.best:.4f}: {trainer.run.best}"
+    best = (
+        "no epoch is left to train"
+        if trainer.best is None
+        else f"lowest validation loss {trainer.best:.4f}: {trainer.run.best}"
+    )
     console.print(rate + best, highlight=False, soft_wrap=True)

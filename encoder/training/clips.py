@@ -6,6 +6,7 @@ seen. Shapes: N clips, S frames each; C, H, W of one latent frame.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,11 +83,18 @@ class ClipReader(Dataset[Tensor]):
         self._videos, self._clip_frames = corpus.videos, clip_frames
         self._starts = np.cumsum([0, *(video.num_frames for video in corpus.videos)])
         fits = sum(video.num_bytes for video in corpus.videos) <= memory_bytes
-        self._held = torch.cat([video.latents() for video in corpus.videos]) if fits else None
+        self._held = self._read(corpus.latent_shape) if fits else None
 
     @property
     def in_memory(self) -> bool:
         return self._held is not None
+
+    def _read(self, latent_shape: tuple[int, int, int]) -> Tensor:
+        dtype = functools.reduce(torch.promote_types, (video.dtype for video in self._videos))
+        held = torch.empty(int(self._starts[-1]), *latent_shape, dtype=dtype)
+        for video, start in zip(self._videos, self._starts, strict=False):
+            held[start : start + video.num_frames] = video.latents()
+        return held
 
     def __getitems__(self, clips: Sequence[Clip]) -> Tensor:
         """float32 [N, S, C, H, W]. Raises CorpusError."""

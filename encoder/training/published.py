@@ -71,7 +71,10 @@ def export_model(model: LatentAE, path: Path) -> None:
 
 
 def import_training(path: Path) -> tuple[TrainingConfig, Snapshot]:
-    """A training of the reference, or one that `export_training` wrote. Raises CheckpointError."""
+    """A training of the reference, or one that `export_training` wrote. Raises CheckpointError.
+
+    `val_loss` stays behind: it was measured on clips of its own, and no later one compares to it.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, OSError, RuntimeError, ValueError) as error:
@@ -90,7 +93,6 @@ def import_training(path: Path) -> tuple[TrainingConfig, Snapshot]:
             model=model.state_dict(),
             optimizer=_checked(optimizer_tensors(model, optimizer), model),
             scaler=dict(content["scaler"]),
-            best=content.get("val_loss"),
         )
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, TrainingError) as error:
         raise CheckpointError(f"{path} does not fit together: {error!r}") from error

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,13 @@ class RunFolder:
             raise TrainingError(f"{path} is not the configuration of a training: {error!r}") from error
 
     def begin(self, config: TrainingConfig) -> None:
-        """Write the configuration. Raises TrainingError where a training was begun here with another."""
+        """Write the configuration. Raises TrainingError where a training was begun here with another.
+
+        Only `epochs` may change, where the learning rate is constant: the past does not depend on it then.
+        """
         before = self.config()
+        if before and config.schedule == "constant":
+            before = replace(before, epochs=config.epochs)
         found = differences(before, config) if before else []
         if found:
             raise TrainingError(f"{self.path} was begun with another configuration: {'; '.join(found)}")

@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -67,9 +66,8 @@ class Snapshot:
             with safe_open(path, framework="pt") as file:
                 told = json.loads((file.metadata() or {})[ABOUT])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            return Snapshot(
-                model=_under(tensors, "model."), optimizer=_under(tensors, "optimizer."), **_read(told)
-            )
+            told["rows"] = tuple(told["rows"])
+            return Snapshot(model=_under(tensors, "model."), optimizer=_under(tensors, "optimizer."), **told)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise TrainingError(f"{path} is not the state of a training: {error!r}") from error
 
@@ -101,7 +99,3 @@ def restore_optimizer(
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _read(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {**told, "rows": tuple(told["rows"])}

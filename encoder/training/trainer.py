@@ -66,6 +66,7 @@ class Trainer:
         _check(config, corpus, accelerator)
         self.config, self.corpus, self.run, self.accelerator = config, corpus, run, accelerator
         self.training, self.held_out = split(corpus.videos, config)
+        self.epoch_steps = len(self._batches(0))
         if accelerator.is_main_process:
             run.begin(config)
             run.take(corpus.videos, self.held_out)
@@ -80,7 +81,6 @@ class Trainer:
         snapshot = run.snapshot()
         if snapshot is not None:
             self._restore(snapshot)
-        self.epoch_steps = len(self._batches(0))
 
     @property
     def total_steps(self) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from encoder_trainings import SHORT, train, trainer
+from encoder_trainings import PANS, SHORT, train, trainer
 
 from encoder import checkpoint
 from encoder.__main__ import main
@@ -86,7 +86,7 @@ def test_a_file_of_the_reference_is_read(tmp_path: Path) -> None:
         precision="fp16",
         seed=7,
     )
-    assert (snapshot.epochs_done, snapshot.best, snapshot.scaler) == (12, 0.75, SCALER)
+    assert (snapshot.epochs_done, snapshot.best, snapshot.scaler) == (12, None, SCALER)
     for name, weight in model.state_dict().items():
         assert torch.equal(snapshot.model[name], weight)
     assert snapshot.optimizer["decoder.fc.0.weight.exp_avg"].abs().max() > 0
@@ -120,6 +120,8 @@ def test_a_training_goes_on_out_of_its_export_bit_for_bit(tmp_path: Path) -> Non
     again = train(tmp_path / "again")
     assert again.run.last.read_bytes() == whole.run.last.read_bytes()
     assert again.rows == whole.rows[2:]
+    assert again.best == min(row["validation_total"] for row in again.rows)
+    assert again.run.best.exists()
 
 
 def test_an_export_is_what_the_reference_reads(tmp_path: Path) -> None:
@@ -170,6 +172,20 @@ def test_unreadable_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "ae.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"ae\.pt"):
         import_training(tmp_path / "ae.pt")
+
+
+def test_a_finished_training_is_imported_and_prolonged(tmp_path: Path) -> None:
+    """Epochs may be added where nothing before depends on how many there are."""
+    constant = replace(SHORT, schedule="constant", epochs=1)
+    run = train(tmp_path / "run", constant).run
+    assert main(["export", str(run.path), str(tmp_path / "ae.pt")]) == 0
+    assert main(["import", str(tmp_path / "ae.pt"), "--run", str(tmp_path / "again")]) == 0
+    words = ["train", "--cpu", "--corpus", str(PANS), "--run", str(tmp_path / "again")]
+    assert main(words) == 0
+    longer = train(tmp_path / "again", replace(constant, epochs=2))
+    assert [row["epoch"] for row in longer.rows] == [1]
+    whole = train(tmp_path / "whole", replace(constant, epochs=2))
+    assert longer.run.last.read_bytes() == whole.run.last.read_bytes()
 
 
 def test_a_folder_in_use_is_not_imported_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,7 +87,7 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     run, until_best = training.run, train(tmp_path / "until", replace(steady, epochs=2)).run
     assert run.best.read_bytes() == until_best.last.read_bytes()
     assert run.last.read_bytes() != until_best.last.read_bytes()
-    assert training.best == Snapshot.load(until_best.state).best
+    assert training.best == Snapshot.load(until_best.state).best == trainer(run.path, steady).best
 
 
 @pytest.mark.parametrize(("moment", "number", "epochs"), [("step", 2, 0), ("step", 10, 2), ("state", 3, 2)])
@@ -131,6 +131,8 @@ def test_another_configuration_is_refused_by_field(uninterrupted: Path, tmp_path
     with pytest.raises(TrainingError) as error:
         trainer(tmp_path / "run", other)
     assert "losses.delta_margin is 0.5, was 0.85; learning_rate is 0.0001, was 0.003" in str(error.value)
+    with pytest.raises(TrainingError, match="configuration: epochs is 5, was 4"):
+        trainer(tmp_path / "run", replace(SHORT, epochs=5))
     assert_same(tmp_path / "run", uninterrupted)
 
 
@@ -203,6 +205,12 @@ def test_a_state_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         state.write_bytes(content)
         with pytest.raises(TrainingError, match=r"state\.safetensors is not the state of a training"):
             trainer(tmp_path, replace(SHORT, epochs=1))
+
+
+def test_the_rate_follows_the_schedule_over_all_epochs(tmp_path: Path) -> None:
+    training, rates = trainer(tmp_path), []
+    training.train(lambda *_: rates.append(training.optimizer.param_groups[0]["lr"]))
+    assert rates == [learning_rate(SHORT, step, 16) for step in range(16)]
 
 
 def test_the_cosine_schedule_ends_at_nothing() -> None:

@@ -92,14 +92,15 @@ def similarity(study: Study, path: Path) -> None:
         _style(axes)
         # A few unlike frames would otherwise take most of the colours.
         low = min(0.999, float(np.quantile(matrix, 0.02)))
+        clipped = "min" if matrix.min() < low else "neither"
         drawn = axes.imshow(matrix, origin="lower", cmap="viridis", vmin=low, vmax=1, interpolation="nearest")
         axes.set_title(title, color=INK, size=10, loc="left")
-        bar = figure.colorbar(drawn, ax=axes, fraction=0.045, pad=0.02, extend="min")
+        bar = figure.colorbar(drawn, ax=axes, fraction=0.045, pad=0.02, extend=clipped)
         bar.ax.tick_params(colors=MUTED, labelsize=7)
         bar.outline.set_visible(False)
     figure.supxlabel("latent frame", color=INK, size=9)
     figure.supylabel("latent frame", color=INK, size=9)
-    figure.suptitle(subject.name, color=MUTED, size=9, x=0.01, ha="left")
+    figure.suptitle(f"Cosine of every two frames of {subject.name}", color=INK, size=11, x=0.01, ha="left")
     _save(figure, path)
 
 

@@ -10,6 +10,7 @@ All are greedy; of equal values the older frame wins. They choose what the memor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TOP_K = "top-k"
+WRITTEN = re.compile(r"(?:gap=(\d+))?(?:(?:^|(?<=\d),)mmr=(\d*\.?\d+))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,24 +36,24 @@ class Selection:
 
     @staticmethod
     def parse(text: str) -> Selection:
-        """The policy that is written `top-k`, `gap=FRAMES` or `mmr=LAMBDA`. Raises ValueError."""
+        """The policy that is written `top-k`, `gap=FRAMES`, `mmr=LAMBDA` or `gap=FRAMES,mmr=LAMBDA`.
+
+        Raises ValueError.
+        """
         if text == TOP_K:
             return Selection()
-        kind, _, value = text.partition("=")
-        try:
-            match kind:
-                case "gap":
-                    return Selection(min_gap_frames=int(value))
-                case "mmr":
-                    return Selection(mmr_lambda=float(value))
-        except ValueError as error:
-            raise ValueError(f"{text!r} is no policy: {error}") from error
-        raise ValueError(f"{text!r} is no policy: expected {TOP_K}, gap=FRAMES or mmr=LAMBDA")
+        written = WRITTEN.fullmatch(text)
+        if written is None or not text:
+            raise ValueError(
+                f"{text!r} is no policy: expected {TOP_K}, gap=FRAMES, mmr=LAMBDA or gap=F,mmr=L"
+            )
+        gap, mmr = written.groups()
+        return Selection(min_gap_frames=int(gap or 0), mmr_lambda=None if mmr is None else float(mmr))
 
     def __str__(self) -> str:
-        if self.mmr_lambda is not None:
-            return f"mmr={self.mmr_lambda:g}"
-        return f"gap={self.min_gap_frames}" if self.min_gap_frames else TOP_K
+        gap = [f"gap={self.min_gap_frames}"] if self.min_gap_frames else []
+        mmr = [f"mmr={self.mmr_lambda:g}"] if self.mmr_lambda is not None else []
+        return ",".join([*gap, *mmr]) or TOP_K
 
     def choose(
         self, cosines: NDArray[np.float32], query: int, eligible: Iterable[int], k: int

@@ -16,6 +16,9 @@ from encoder import checkpoint
 from encoder.__main__ import main
 from encoder.corpus import write_video
 from encoder.evaluation.geometry import effective_rank
+from encoder.evaluation.study import measure
+from encoder.evaluation.subjects import open_videos
+from encoder.evaluation.window import Window
 from encoder.model import LatentAE, LatentAEConfig
 from generator.toy.codec import ToyCodec
 from generator.toy.config import WEIGHTS
@@ -122,6 +125,13 @@ def test_choices_are_the_same_in_every_run(corpus: Path, evaluated: Path, tmp_pa
     toy = f"toy={WEIGHTS / 'encoder.safetensors'}"
     assert evaluate("--corpus", corpus, "--encoder", "avg-pool", "--encoder", toy, "--out", tmp_path) == 0
     assert (tmp_path / "retrieval.csv").read_bytes() == (evaluated / "retrieval.csv").read_bytes()
+
+
+def test_matrices_are_drawn_of_a_video_whose_truth_is_known(corpus: Path) -> None:
+    videos = open_videos([corpus])
+    example = measure(videos[::-1], {}, [], Window()).example
+    assert example is not None
+    assert example.name == "pan1", "of pan2, the first, nobody knows the places; pan0 comes after it"
 
 
 def test_real_latents_are_measured_as_far_as_they_go(tmp_path: Path) -> None:

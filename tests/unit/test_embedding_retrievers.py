@@ -60,14 +60,17 @@ def test_a_selection_is_the_obvious_one(selection: Selection) -> None:
     assert selection.choose(matrix, query, eligible, 6) == tuple(number + 1 for number in slowly)
 
 
-@pytest.mark.parametrize("text", ["top-k", "gap=3", "mmr=0.5"])
+@pytest.mark.parametrize("text", ["top-k", "gap=3", "mmr=0.5", "gap=2,mmr=0.7"])
 def test_a_policy_is_written_as_it_is_read(text: str) -> None:
     assert str(Selection.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "gap", "gap=x", "gap=-1", "mmr=2", "mmr=nan", "top-k=3", "newest"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "gap", "gap=x", "gap=-1", "mmr=2", "mmr=nan", "top-k=3", "newest", ",", ",mmr=0.5", "gap=3mmr=0.5"],
+)
 def test_what_is_no_policy_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no policy"):
+    with pytest.raises(ValueError, match=r"is no policy|mmr_lambda must be"):
         Selection.parse(text)
 
 
@@ -114,6 +117,13 @@ def test_no_other_choice_covers_more_than_the_oracles(seed: int) -> None:
             others = combinations(step.eligible, min(3, len(step.eligible)))
             assert best == max(video.views.covered(step, other) for other in others)
     assert compared
+
+
+def test_the_oracle_looks_for_what_is_not_covered_yet() -> None:
+    """The block shows columns 0 to 15, and no frame shows all of them."""
+    window = Window(window_frames=5, sink_frames=0, top_k=2, guard_frames=0)
+    video = subject([0, 0, 8, 8, 0, 0, 0, *[100] * 5, 0, 4, 8])
+    assert Oracle(window).choose(video, 11, window.step(12).eligible, 2) == [2, 0]
 
 
 def test_an_embedding_that_knows_the_place_finds_it() -> None:

@@ -12,7 +12,7 @@ from encoder.commands.corpus import fail
 def add(commands: argparse._SubParsersAction[Any]) -> None:
     parser = commands.add_parser("import", help="begin with a training of the reference", description=__doc__)
     parser.add_argument("file", type=Path, metavar="FILE.pt")
-    parser.add_argument("--run", type=Path, required=True, metavar="FOLDER", help="a new folder")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
     parser.set_defaults(execute=execute)
 
 
@@ -22,7 +22,7 @@ def execute(options: argparse.Namespace) -> int:
     from encoder.training.published import import_training
     from encoder.training.run_folder import RunFolder
 
-    run = RunFolder(options.run)
+    run = RunFolder(options.out)
     try:
         config, snapshot = import_training(options.file)
         if run.config() is not None:

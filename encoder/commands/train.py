@@ -1,7 +1,7 @@
 """reverie-encoder train: trains the retrieval autoencoder on a corpus of latents.
 
 The same command again goes on after the last whole epoch, with the results of a training that was never
-interrupted. On several devices: `accelerate launch -m encoder train ...`.
+interrupted. On several devices: `torchrun --nproc-per-node 4 -m encoder train ...`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="PATH",
         help="folder or file of latents; may be repeated",
     )
-    parser.add_argument("--run", type=Path, required=True, metavar="FOLDER", help="what comes out goes here")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="what comes out goes here")
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -66,7 +66,7 @@ def _train(options: argparse.Namespace) -> int:
     from encoder.training.run_folder import RunFolder
     from encoder.training.trainer import Trainer, accelerator_for
 
-    run = RunFolder(options.run)
+    run = RunFolder(options.out)
     config = read_config(options.config) if options.config else run.config() or TrainingConfig()
     accelerator = accelerator_for(config, cpu=options.cpu)
     console = Console(quiet=not accelerator.is_main_process)
@@ -85,10 +85,12 @@ def _train(options: argparse.Namespace) -> int:
 
 def _beginning(trainer: Trainer) -> str:
     held = "in memory" if trainer.reader.in_memory else "read from files"
+    number = trainer.accelerator.num_processes
+    processes = "1 process" if number == 1 else f"{number} processes"
     return (
         f"{len(trainer.training)} videos to train on, {len(trainer.held_out)} held out, {held}; "
         f"{trainer.config.epochs} epochs of {trainer.epoch_steps} steps, {trainer.epochs_done} done; "
-        f"{trainer.accelerator.device}, precision {trainer.config.precision}"
+        f"{processes} of {trainer.accelerator.device.type}, precision {trainer.config.precision}"
     )
 
 

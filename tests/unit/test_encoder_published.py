@@ -115,7 +115,7 @@ def test_a_training_goes_on_out_of_its_export_bit_for_bit(tmp_path: Path) -> Non
         trainer(tmp_path / "half").train(stop)
     file = tmp_path / "half.pt"
     assert main(["export", str(tmp_path / "half"), str(file)]) == 0
-    assert main(["import", str(file), "--run", str(tmp_path / "again")]) == 0
+    assert main(["import", str(file), "--out", str(tmp_path / "again")]) == 0
     assert RunFolder(tmp_path / "again").config() == SHORT
     again = train(tmp_path / "again")
     assert again.run.last.read_bytes() == whole.run.last.read_bytes()
@@ -179,8 +179,8 @@ def test_a_finished_training_is_imported_and_prolonged(tmp_path: Path) -> None:
     constant = replace(SHORT, schedule="constant", epochs=1)
     run = train(tmp_path / "run", constant).run
     assert main(["export", str(run.path), str(tmp_path / "ae.pt")]) == 0
-    assert main(["import", str(tmp_path / "ae.pt"), "--run", str(tmp_path / "again")]) == 0
-    words = ["train", "--cpu", "--corpus", str(PANS), "--run", str(tmp_path / "again")]
+    assert main(["import", str(tmp_path / "ae.pt"), "--out", str(tmp_path / "again")]) == 0
+    words = ["train", "--cpu", "--corpus", str(PANS), "--out", str(tmp_path / "again")]
     assert main(words) == 0
     longer = train(tmp_path / "again", replace(constant, epochs=2))
     assert [row["epoch"] for row in longer.rows] == [1]
@@ -190,9 +190,9 @@ def test_a_finished_training_is_imported_and_prolonged(tmp_path: Path) -> None:
 
 def test_a_folder_in_use_is_not_imported_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written_by_the_reference(tmp_path / "ae.pt")
-    assert main(["import", str(tmp_path / "ae.pt"), "--run", str(tmp_path / "run")]) == 0
+    assert main(["import", str(tmp_path / "ae.pt"), "--out", str(tmp_path / "run")]) == 0
     state = (tmp_path / "run" / "state.safetensors").read_bytes()
-    assert main(["import", str(tmp_path / "ae.pt"), "--run", str(tmp_path / "run")]) == 1
+    assert main(["import", str(tmp_path / "ae.pt"), "--out", str(tmp_path / "run")]) == 1
     assert "holds a training already" in capsys.readouterr().err
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == state
     assert main(["export", str(tmp_path), str(tmp_path / "out.pt")]) == 1

@@ -30,7 +30,7 @@ def config_file(tmp_path: Path) -> Path:
 
 
 def words(run: Path, *more: object) -> list[str]:
-    return ["train", "--cpu", "--corpus", str(PANS), "--run", str(run), *map(str, more)]
+    return ["train", "--cpu", "--corpus", str(PANS), "--out", str(run), *map(str, more)]
 
 
 def test_the_same_command_goes_on(
@@ -39,7 +39,8 @@ def test_the_same_command_goes_on(
     run = tmp_path / "run"
     assert main(words(run, "--config", config_file)) == 0
     shown = capsys.readouterr().out
-    assert "8 videos to train on, 2 held out, in memory; 2 epochs of 2 steps, 0 done; cpu" in shown
+    assert "8 videos to train on, 2 held out, in memory; 2 epochs of 2 steps, 0 done" in shown
+    assert "1 process of cpu, precision no" in shown
     assert "epoch 1: train " in shown
     assert "4 steps in" in shown
     assert len(curve.read_csv(run / "curve.csv")) == 2
@@ -67,12 +68,12 @@ def test_what_is_wrong_is_said_in_a_line(
 
 def test_two_processes_train_what_one_does(tmp_path: Path, config_file: Path) -> None:
     """Each takes half of every batch; the means of both are those of the whole, but for rounding."""
-    launch = "accelerate.commands.launch --cpu --num_processes 2 --num_machines 1 --mixed_precision no"
-    rest = "--dynamo_backend no --main_process_port 0 -m encoder"
-    command = [sys.executable, "-m", *launch.split(), *rest.split()]
-    both = [*command, *words(tmp_path / "two", "--config", config_file)]
+    launch = "torch.distributed.run --standalone --nproc-per-node 2 -m encoder"
+    both = [sys.executable, "-m", *launch.split(), *words(tmp_path / "two", "--config", config_file)]
     environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
-    subprocess.run(both, cwd=tmp_path, env=environment, check=True, timeout=280, capture_output=True)
+    ran = subprocess.run(both, cwd=tmp_path, env=environment, timeout=280, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "2 processes of cpu" in ran.stdout
     assert main(words(tmp_path / "one", "--config", config_file)) == 0
     two, one = (curve.read_csv(tmp_path / name / "curve.csv") for name in ("two", "one"))
     for row, expected in zip(two, one, strict=True):

@@ -28,7 +28,9 @@ def effective_rank(embeddings_TD: NDArray[np.float32]) -> float:
     """
     centred = embeddings_TD.astype(np.float64)
     centred -= centred.mean(axis=0)
-    variances = np.linalg.svd(centred, compute_uv=False) ** 2
+    # Both products have the same eigenvalues but zeros; those of the smaller one cost less.
+    wide = centred.shape[0] < centred.shape[1]
+    variances = np.linalg.eigvalsh(centred @ centred.T if wide else centred.T @ centred).clip(0)
     # Rounding leaves some variance in embeddings that are all the same.
     if variances.sum() <= 1e-12 * max(1.0, float((embeddings_TD.astype(np.float64) ** 2).sum())):
         return 1.0

@@ -67,6 +67,9 @@ def test_effective_rank_counts_directions() -> None:
     assert effective_rank(np.tile(values_at_random(6), (30, 1))) == 1
     line = np.linspace(-1, 1, 9, dtype=np.float32)[:, None] * axes[:1] + 5
     assert effective_rank(line) == pytest.approx(1, abs=1e-5), "the mean does not count"
+    wide = values_at_random(7, 40)
+    padded = np.concatenate([wide, np.tile(wide.mean(axis=0), (50, 1))])
+    assert effective_rank(wide) == pytest.approx(effective_rank(padded)), "whichever side is longer"
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ DATA ?= out/memory
 ADDRESS ?= 127.0.0.1:50051
 SOAK_MINUTES ?= 3
 BACKBONE ?= toy
+TOY ?= generator/toy/weights
 SOAK_SEED ?=
 
 BIN := .venv/bin
@@ -22,7 +23,7 @@ PROTO := protos/memory_service/v1/memory.proto
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo test test-slow test-gpu soak check format protos bench bench-peers bench-smoke \
-	bench-generator serve toy clean
+	bench-generator serve ablation toy toy-encoder clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,8 +102,18 @@ bench-generator: setup  ## What a block costs to generate, beside its floor, and
 serve: setup  ## Run a memory service; set ADDRESS and DATA to choose where
 	$(BIN)/reverie-memory serve --data $(DATA) --address $(ADDRESS)
 
-toy: setup  ## Train the toy world's codec, encoder and generator anew (under two hours on two cores)
-	$(BIN)/python -m generator.toy.training.train
+ablation: setup  ## What each part of retrieval is worth in the toy world, end to end (about an hour on two cores)
+	$(PIP) --editable '.[$(SERVICE),generator,ablation]'
+	$(BIN)/python -m benchmarks.ablation
+
+toy: setup  ## Train the toy world's codec and generator anew (three hours on two cores), then its encoder
+	$(BIN)/python -m generator.toy.training.train --out out/toy
+	$(MAKE) toy-encoder TOY=out/toy
+
+toy-encoder: setup  ## Train the retrieval encoder anew on rollouts of the toy in TOY (a quarter of an hour)
+	$(BIN)/reverie-encoder corpus rollouts --prompts toy:48 --frames 240 --weights $(TOY) --workers 2 --out out/toy-corpus
+	$(BIN)/reverie-encoder train --corpus out/toy-corpus --config toy --out out/toy-encoder --cpu
+	cp out/toy-encoder/best.safetensors $(TOY)/encoder.safetensors
 
 clean:  ## Remove what the demo and the tests made; .venv stays
 	rm -rf out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
 """`python -m benchmarks.ablation`: corpus, encoders, rollouts of every arm, one table and one figure.
 
-What was made before is taken as it is: interrupted, the same command goes on. Without `--save` nothing outside
-the out folder changes.
+What was made before is taken as it is: interrupted, the same command goes on. Without `--save` nothing
+outside the out folder changes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, default=TOY_WEIGHTS, help="of the toy; default: the bundled")
     parser.add_argument("--seeds", type=int, default=2, help="draws of the noise; default: %(default)s")
     parser.add_argument("--scenes", type=int, default=8, help="of the eight; default: %(default)s")
-    parser.add_argument("--frames", type=int, default=NUM_FRAMES, help="of a video; default: %(default)s, 60 s")
+    parser.add_argument("--frames", type=int, default=NUM_FRAMES, help="of a video; default: %(default)s")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; default: %(default)s")
     parser.add_argument("--arms", nargs="+", choices=[arm.name for arm in ARMS], help="default: all")
     parser.add_argument("--save", metavar="NAME", help="write benchmarks/results/NAME.md and .png")

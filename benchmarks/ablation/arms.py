@@ -79,3 +79,6 @@ ARMS = (
     Arm(name="full, MMR 0.7", method="longlive_rag", encoder="full", selection=Selection(mmr_lambda=0.7)),
     ORACLE_ARM,
 )
+
+AT_ONCE_ARMS = (RELATIVE, RANDOM, FULL, ORACLE_ARM)
+"""What is rolled out once more where the camera turns without holding."""

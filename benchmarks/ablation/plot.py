@@ -34,7 +34,9 @@ def save(worths: Worths, path: Path, machine: str) -> None:
     figure, axes = plt.subplots(2, 2, figsize=(13, 9))
     _bars(axes[0, 0], worths)
     _since_return(axes[0, 1], worths)
-    _against_time(axes[1, 0], worths, "colour_drift", "rows' mean colours from the painted scene's, RMS grey levels")
+    _against_time(
+        axes[1, 0], worths, "colour_drift", "rows' mean colours off the painted scene's, grey levels"
+    )
     _against_time(axes[1, 1], worths, "detail", "edge energy over that of the painted scene")
     figure.text(0.005, 0.005, machine, fontsize=7, color="#555555")
     figure.tight_layout(rect=(0, 0.02, 1, 1))
@@ -86,7 +88,8 @@ def _against_time(axis: plt.Axes, worths: Worths, field: str, label: str) -> Non
     for name, colour in _drawn(worths):
         curve = np.mean([getattr(video, field) for video in worths[name]], axis=0)
         smooth = np.convolve(curve, kernel, mode="valid")
-        axis.plot((np.arange(len(smooth)) + SMOOTHED_FRAMES / 2) / LATENT_FPS, smooth, color=colour, label=name)
+        seconds = (np.arange(len(smooth)) + SMOOTHED_FRAMES / 2) / LATENT_FPS
+        axis.plot(seconds, smooth, color=colour, label=name)
     axis.set_xlabel("seconds of video")
     axis.set_ylabel(label, fontsize=8)
     _title(axis, "Drift: colours" if field == "colour_drift" else "Drift: detail")

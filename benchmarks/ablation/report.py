@@ -65,3 +65,36 @@ def _plain(found: Estimate, digits: int) -> str:
 
 def _signed(found: Estimate) -> str:
     return f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+
+
+HOW_TO_READ = f"""In brackets: 95 % bootstrap interval over videos.
+
+- *revisit*: a view against the first visit of its place in the same video, where it had left the view since
+- *over relative*: the difference, video by video
+- *elsewhere*: the same views against places that share nothing with them
+- *coverage*: of the columns that a returning block has to show and its local frames do not, the share that
+  some retrieved frame was to show
+- *colour drift* (grey levels, RMS) and *detail* (1 is right): the last {LAST_FRAMES} frames against painted
+  views of the scene"""
+
+AT_ONCE = """The same scenes where the camera does not hold before it turns. The newest 17 frames cannot be
+retrieved, so nothing shows what has just left the view."""
+
+
+def document(worths: Worths, at_once: Worths, machine: str, arguments: Sequence[str]) -> str:
+    """The whole report as Markdown."""
+    videos = next(iter(worths.values()))
+    parts = [
+        "# What each part of retrieval is worth, in the toy world",
+        f"`{' '.join(('python -m benchmarks.ablation', *arguments))}`",
+        f"Machine: {machine}.",
+        f"{len(videos)} videos an arm, of {len(videos[0].detail)} latent frames each; prompts and noise are "
+        "the same for all arms.",
+        HOW_TO_READ,
+        table(worths),
+    ]
+    if {FULL.name, RELATIVE.name, RANDOM.name, ORACLE_ARM.name} <= worths.keys():
+        parts += ["## Targets", targets(worths)]
+    if at_once:
+        parts += ["## The camera turns at once", AT_ONCE, table(at_once)]
+    return "\n\n".join(parts) + "\n"

@@ -98,7 +98,8 @@ def run_all(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Worth]]:
 
 def read(path: Path) -> Worth:
     """The numbers of a result."""
-    return Worth(**json.loads(path.read_text()))
+    fields = json.loads(path.read_text())
+    return Worth(**{**fields, "returns_db": tuple(map(tuple, fields["returns_db"]))})
 
 
 def run(job: Job) -> Worth:

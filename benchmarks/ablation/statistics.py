@@ -1,4 +1,4 @@
-"""Means with intervals. All arms make the same stories on the same noise, so that differences are of pairs."""
+"""Means with intervals. All arms make the same stories on the same noise, so differences are of pairs."""
 
 from __future__ import annotations
 

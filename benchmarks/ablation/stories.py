@@ -1,7 +1,7 @@
 """What is rolled out: scenes of the toy world, and camera paths of a minute that come back.
 
-The camera holds for four seconds before it turns. Without that, nothing can be retrieved of what has just left
-the view, since the window and the guard keep the newest 17 frames out: `AT_ONCE` shows what happens then.
+The camera holds for four seconds before it turns. Without that, nothing can be retrieved of what has just
+left the view, since window and guard keep the newest 17 frames out: see `turning_at_once`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ Commands = Any
 """What `add_subparsers` returns; argparse has no public name for it."""
 
 GROUP = "encoder.corpora"
-OF_THE_GENERATOR = ("rollouts", "pool")
+OF_THE_GENERATOR = ("rollouts", "pool", "painted")
 """Sources that are there wherever the generator is installed."""
 
 

@@ -59,7 +59,7 @@ def write_card(
 |---|---|
 | `transformer/` | stock diffusers `WanTransformer3DModel`, bf16, moving average of the training's weights |
 | `codec.safetensors` | linear encoder and convolutional decoder, {codec_db:.1f} dB on unseen worlds |
-| `encoder.safetensors` | retrieval autoencoder (`encoder/model.py`) of toy latents |
+| `encoder.safetensors` | retrieval autoencoder, by `make toy-encoder` from rollouts of this transformer |
 | `loss.csv`, `loss.png` | training of the transformer, step by step |
 
 Made by `make toy`. The world is painted by `generator/toy/world.py`; no outside data took part.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from generator.toy.codec import ToyCodec
 from generator.toy.config import TrainConfig
@@ -127,17 +128,20 @@ def _sample_clip(
     path = path + int(rng.integers(0, bank.cells - VIEW_CELLS - path.max() + 1))
     names, shares = zip(*config.method_shares, strict=True)
     method = str(rng.choice(names, p=shares))
-    tables = _context_tables(method, path, rng)
     views, phases = path[:, None] + np.arange(VIEW_CELLS), np.arange(len(path)) % 2
+    latents = bank.view_latents(world, views, phases)
+    tables = _context_tables(method, path, _likeness(latents), config.alike_share, rng)
     astray = rng.permutation(np.arange(1, blocks - 1))[:num_astray]
-    shown = [views, *(_lead_astray(block, views, tables[0], bank.cells, rng) for block in astray)]
-    frames = [np.arange(len(path)), *(block * BLOCK_FRAMES + np.arange(BLOCK_FRAMES) for block in astray)]
+    if num_astray:
+        shown = np.concatenate([_lead_astray(block, views, tables[0], bank.cells, rng) for block in astray])
+        frames = np.concatenate([block * BLOCK_FRAMES + np.arange(BLOCK_FRAMES) for block in astray])
+        latents = torch.cat((latents, bank.view_latents(world, shown, phases[frames])))
     for version, block in enumerate(astray):
         reader = tables[0][block + 1]
         seen = reader // BLOCK_FRAMES == block
         reader[seen] += (blocks + version - block) * BLOCK_FRAMES
     return Clip(
-        latents=bank.view_latents(world, np.concatenate(shown), phases[np.concatenate(frames)]),
+        latents=latents,
         captions=torch.stack([caption_embeds(bank.scenes[world], word) for word in CAMERA]),
         caption_rows=torch.tensor([list(CAMERA).index(word) for word in words]),
         tables=tables,
@@ -165,7 +169,15 @@ def _lead_astray(
     return np.where(np.isin(shown, wrong), shown - first + elsewhere, shown)
 
 
-def _context_tables(method: str, path: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+def _likeness(latents: Tensor) -> np.ndarray:
+    """Cosines [F, F] of latents [F, 16, 8, 8], averaged over rows and columns."""
+    means = F.normalize(latents.mean((-2, -1)), dim=-1)
+    return (means @ means.T).numpy()
+
+
+def _context_tables(
+    method: str, path: np.ndarray, alike: np.ndarray, alike_share: float, rng: np.random.Generator
+) -> tuple[np.ndarray, ...]:
     blocks = len(path) // BLOCK_FRAMES
     frames = np.full((blocks, CONTEXT_FRAMES), -1)
     positions = np.zeros((blocks, CONTEXT_FRAMES), int)
@@ -174,7 +186,9 @@ def _context_tables(method: str, path: np.ndarray, rng: np.random.Generator) -> 
     for block in range(blocks):
         start = block * BLOCK_FRAMES
         uses_memory = method == "longlive_rag" and start > 0
-        retrieved = choose_retrieved(path, start, rng) if uses_memory else np.zeros(0, int)
+        retrieved = (
+            choose_retrieved(path, start, rng, alike, alike_share) if uses_memory else np.zeros(0, int)
+        )
         plan = layout(method, start, retrieved, gap if start > 9 else 0)
         frames[block, : len(plan.frames)] = plan.frames
         positions[block, : len(plan.positions)] = plan.positions

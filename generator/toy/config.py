@@ -52,6 +52,8 @@ class TrainConfig:
     ema_decay: float = 0.998
     astray_blocks: int = 0
     """Blocks of each long clip that their next block attends to in a version gone astray."""
+    alike_share: float = 0.0
+    """Share of the blocks that retrieve what looks alike, rather than what is near."""
     context_noise: float = 0.15
     """Largest standard deviation of the noise on clean context latents."""
     own_context_from: float = 0.6
@@ -71,11 +73,12 @@ class TrainConfig:
 
 
 def phases(seed: int, hours: float) -> tuple[TrainConfig, ...]:
-    """The whole training: everything at first, then three times more on new worlds, mostly recalling.
+    """The whole training: everything at first, then four times more on new worlds, mostly recalling.
 
     The later phases restart the learning rate, lean to high noise, where new columns are decided,
     and keep contexts clean: without them retrieved places come back for two blocks and then drift.
-    The last one teaches to come back from that: to trust older frames where the newest went astray.
+    The fourth teaches to come back from that: to trust older frames where the newest went astray. The last
+    one teaches to tell a place from its likes: without it a world repeats what it retrieves.
     """
     first = TrainConfig(seed=seed)
     recalling = replace(
@@ -90,12 +93,13 @@ def phases(seed: int, hours: float) -> tuple[TrainConfig, ...]:
         own_context_from=2.0,
         method_shares=(("longlive_rag", 0.9), ("relative", 0.05), ("native", 0.05)),
     )
-    shares = (first.hours, 0.2, 0.36, 0.95)
+    shares = (first.hours, 0.2, 0.36, 0.95, 0.33)
     configs = (
         first,
         replace(recalling, seed=seed + 7),
         replace(recalling, seed=seed + 8),
         replace(recalling, seed=seed + 9, worlds=2000, astray_blocks=8),
+        replace(recalling, seed=seed + 10, worlds=2000, astray_blocks=8, alike_share=0.7),
     )
     return tuple(
         replace(config, hours=hours * share / sum(shares))
@@ -103,5 +107,5 @@ def phases(seed: int, hours: float) -> tuple[TrainConfig, ...]:
     )
 
 
-HOURS = 2.78
+HOURS = 3.11
 """Of all phases together."""

@@ -45,16 +45,28 @@ def layout(method: str, start: int, retrieved: np.ndarray, gap: int = 0) -> Layo
     return Layout(frames, slots, block)
 
 
-def choose_retrieved(cells: np.ndarray, start: int, rng: np.random.Generator) -> np.ndarray:
+def choose_retrieved(
+    cells: np.ndarray,
+    start: int,
+    rng: np.random.Generator,
+    alike: np.ndarray | None = None,
+    alike_share: float = 0.0,
+) -> np.ndarray:
     """Imitate what retrieval finds: mostly views near the last one, duplicates included.
 
-    cells are camera cells of the clip's frames. There is no guard, unlike in rollouts: clips are short,
-    and without it most blocks after a turn have something to recall.
+    cells are camera cells of the clip's frames. In `alike_share` of the blocks, all or half of the frames are
+    those that look most like the last one, wherever they are, by cosines `alike` [frames, frames]. There is no
+    guard, unlike in rollouts: clips are short, and without it most blocks after a turn have something to recall.
     """
     eligible = np.arange(1, max(start - LOCAL, 1))
     budget = RETRIEVED if rng.random() < 0.85 else int(rng.integers(0, RETRIEVED))
     if len(eligible) <= budget:
         return eligible[:budget]
+    if rng.random() < alike_share:
+        by_looks = eligible[np.argsort(-alike[start - 1, eligible], kind="stable")]
+        near = eligible[np.argsort(np.abs(cells[eligible] - cells[start - 1]), kind="stable")]
+        count = int(rng.choice((budget, budget // 2)))
+        return np.array(list(dict.fromkeys([*by_looks[:count], *near]))[:budget])
     kind = rng.choice(3, p=(0.6, 0.25, 0.15))
     if kind == 2:
         return rng.choice(eligible, budget, replace=False)

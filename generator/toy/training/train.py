@@ -1,4 +1,4 @@
-"""Train the toy: codec, retrieval encoder and transformer in turn (`python -m generator.toy.training.train`).
+"""Train the toy: codec and transformer in turn (`python -m generator.toy.training.train`).
 
 Schedules follow the clock, so that a run fits its time on any machine. What is found in `--out` is
 not trained again, and a transformer's checkpoint there is resumed. The weights written are the
@@ -26,7 +26,6 @@ from generator.toy.config import HOURS, ModelConfig, TrainConfig, phases
 from generator.toy.model import Ema, build, optimizers, save_bf16
 from generator.toy.training.objective import loss_terms
 from generator.toy.training.train_codec import reconstruction_psnr, sample_views, train_codec
-from generator.toy.training.train_encoder import train_encoder
 
 BANDS = (0.3, 0.6, 0.9, 1.01)
 """Upper ends of the noise bands whose x0 error is logged."""
@@ -158,17 +157,13 @@ class Trainer:
         return True
 
 
-def train_sides(out: Path, seed: int, console: Console) -> float:
-    """Train codec and encoder where missing; return the codec's PSNR on unseen worlds in dB."""
-    codec_path, encoder_path = out / "codec.safetensors", out / "encoder.safetensors"
-    if not codec_path.exists():
+def fitted_codec(out: Path, seed: int, console: Console) -> ToyCodec:
+    """The codec in `out`, trained if it is not there."""
+    path = out / "codec.safetensors"
+    if not path.exists():
         console.print("training the codec")
-        train_codec(codec_path, seed=seed)
-    codec = ToyCodec.load(codec_path)
-    if not encoder_path.exists():
-        console.print("training the retrieval encoder")
-        train_encoder(codec, encoder_path, seed=seed)
-    return reconstruction_psnr(codec, sample_views(24, np.random.default_rng(seed + 1000)))
+        train_codec(path, seed=seed)
+    return ToyCodec.load(path)
 
 
 def main() -> None:
@@ -181,17 +176,17 @@ def main() -> None:
     console = Console()
     if args.follow:
         args.out.mkdir(parents=True, exist_ok=True)
-        for name in ("codec.safetensors", "encoder.safetensors"):
-            shutil.copy(args.follow / name, args.out / name)
-    codec_db = train_sides(args.out, args.seed, console)
+        shutil.copy(args.follow / "codec.safetensors", args.out)
+    codec = fitted_codec(args.out, args.seed, console)
     configs = phases(args.seed, args.hours)
-    trainer = Trainer(configs, ModelConfig(), ToyCodec.load(args.out / "codec.safetensors"))
+    trainer = Trainer(configs, ModelConfig(), codec)
     if trainer.resume(args.out):
         console.print(f"resuming phase {trainer.phase + 1} at step {trainer.step}")
     elif args.follow:
         trainer.follow(args.follow)
     while trainer.progress < 1:
         trainer.train_phase(args.out, console)
+    codec_db = reconstruction_psnr(codec, sample_views(24, np.random.default_rng(args.seed + 1000)))
     write_card(args.out, ModelConfig(), configs, trainer.rows, codec_db)
 
 

@@ -1,0 +1,43 @@
+"""The autoencoders of the ablation: one corpus of the toy's rollouts, one recipe, three choices of losses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from encoder.__main__ import main as reverie_encoder
+
+CORPUS_PROMPTS = "toy:48"
+CORPUS_FRAMES = 240
+CONFIGS = {"ae": "toy_reconstruction", "delta": "toy_delta", "full": "toy"}
+"""Name of an encoder -> its bundled configuration."""
+
+
+class PreparationError(Exception):
+    """A command that makes something for the ablation failed; it has said why."""
+
+
+def trained(name: str, weights: Path, out: Path, workers: int, console: Console) -> Path:
+    """The checkpoint of one encoder, trained if it is not there, on rollouts made if they are not there.
+
+    Raises PreparationError.
+    """
+    run, corpus = out / "encoders" / name, out / "corpus"
+    best = run / "best.safetensors"
+    if (run / "done").exists():
+        return best
+    console.print(f"corpus for {name}: {CORPUS_PROMPTS}")
+    _run(
+        *("corpus", "rollouts", "--prompts", CORPUS_PROMPTS, "--frames", str(CORPUS_FRAMES)),
+        *("--weights", str(weights), "--workers", str(workers), "--out", str(corpus)),
+    )
+    console.print(f"training {name}")
+    _run("train", "--corpus", str(corpus), "--config", CONFIGS[name], "--out", str(run), "--cpu")
+    (run / "done").touch()
+    return best
+
+
+def _run(*words: str) -> None:
+    if reverie_encoder(words):
+        raise PreparationError(f"reverie-encoder {' '.join(words)} failed")

@@ -1,0 +1,195 @@
+"""The ablation: what it rolls out, what it measures, and what its table says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.ablation import plot
+from benchmarks.ablation.arms import ARMS, FULL, ORACLE_ARM, RANDOM, RELATIVE
+from benchmarks.ablation.measures import CEILING_DB, Worth, coverage, worth
+from benchmarks.ablation.report import document
+from benchmarks.ablation.runs import Job, read, run, run_all
+from benchmarks.ablation.statistics import difference, estimate
+from benchmarks.ablation.stories import NUM_FRAMES, Story, stories, turning_at_once
+from generator.backbones import TOY_WEIGHTS
+from generator.configs import Window
+from generator.methods.context import Context, Placed, block_spans, eligible
+from generator.records.revisit import returns
+from generator.toy.prompts import parse
+from generator.toy.world import VIEW_CELLS, paint
+from memory_service.types import Handle, VideoKey
+
+WINDOW = Window()
+SHORT = Story("a summer village at noon; pan right 3s, pan left 6s", seed=0)
+SHORT_FRAMES = 27
+
+
+def painted(story: Story, num_frames: int) -> np.ndarray:
+    """The world itself along a story's path, uint8 [n, 64, 64, 3]."""
+    cells = story.cells(num_frames)
+    path = cells - cells.min()
+    world = paint(story.scene, int(path.max()) + VIEW_CELLS, np.random.default_rng(1))
+    return np.stack([world.view(int(cell), 0) for cell in path])
+
+
+def attended(arm, story: Story, num_frames: int) -> list[Context]:
+    """What the blocks of a video attend by a method that does not search."""
+    policy = arm.policy(story.cells(num_frames).tolist())
+
+    def handle(frame: int) -> Handle:
+        return Handle(VideoKey("p", "v"), 1, frame)
+
+    return [
+        policy.context(WINDOW, span, retrieved=[*map(handle, policy.chosen(WINDOW, span))])
+        for span in block_spans(num_frames // WINDOW.block_frames, WINDOW)
+    ]
+
+
+def test_every_story_comes_back() -> None:
+    for story in (*stories(2), *turning_at_once(1)):
+        assert len(returns(story.cells(NUM_FRAMES).tolist())) >= 60, story
+        assert sum(seconds for _, seconds in parse(story.prompt).moves) * 4 <= NUM_FRAMES
+
+
+def test_arms_bear_different_names_and_share_a_control() -> None:
+    assert len({arm.name for arm in ARMS}) == len(ARMS)
+    assert {RELATIVE, RANDOM, FULL, ORACLE_ARM} <= set(ARMS)
+
+
+@pytest.mark.parametrize("story", stories(1)[:3])
+def test_the_oracle_retrieves_eligible_frames_that_show_what_is_needed(story) -> None:
+    cells = story.cells(NUM_FRAMES).tolist()
+    contexts = attended(ORACLE_ARM, story, NUM_FRAMES)
+    for context in contexts:
+        allowed = eligible(WINDOW, context.span)
+        assert all(allowed.start <= p.source.frame < allowed.stop for p in context.retrieved)
+    back = {each.frame for each in returns(cells)}
+    assert coverage(cells, contexts, back) > 0.95
+    assert coverage(cells, attended(RANDOM, story, NUM_FRAMES), back) < 0.6
+    assert coverage(cells, attended(RELATIVE, story, NUM_FRAMES), back) == 0
+
+
+def test_coverage_counts_the_columns_that_local_frames_lack() -> None:
+    # Frames 0..8 go right by one cell; 9..11 would come back to cells 3, 2, 1 with frame 8's view at 4.
+    cells = [0, 1, 2, 3, 12, 11, 10, 5, 4, 3, 2, 1]
+    span = list(block_spans(4, Window(window_frames=12)))[3]
+
+    def context(retrieved: list[int]) -> Context:
+        key = VideoKey("p", "v")
+        return Context(
+            span=span,
+            sink=(Placed(0, 0),),
+            retrieved=tuple(Placed(Handle(key, 1, frame), 0) for frame in retrieved),
+            local=(Placed(7, 7), Placed(8, 8)),
+            query_positions=(9, 10, 11),
+            key_positions=(9, 10, 11),
+            kept=frozenset(),
+        )
+
+    # Needed are columns 1, 2 and 3.
+    assert coverage(cells, [context([3])], {9, 10, 11}) == pytest.approx(1 / 3)
+    assert coverage(cells, [context([1])], {9, 10, 11}) == 1
+    assert coverage(cells, [context([4])], {9, 10, 11}) == 0
+    assert coverage(cells, [context([1])], {9, 10}) == 0, "a block that is no return does not count"
+
+
+def test_the_world_itself_is_worth_most_and_another_world_least() -> None:
+    story = stories(1)[0]
+    cells = story.cells(NUM_FRAMES).tolist()
+    true = painted(story, NUM_FRAMES)
+    best = worth(true, cells, story.scene, [])
+    assert best.revisit_psnr_db == CEILING_DB
+    assert best.revisit_ssim == pytest.approx(1)
+    assert best.elsewhere_psnr_db < 20
+    assert np.mean(best.detail) == pytest.approx(1, abs=0.15)
+    other = painted(replace(story, prompt=story.prompt.replace("26s", "20s")), NUM_FRAMES)
+    half = NUM_FRAMES // 2
+    forgotten = worth(np.concatenate([true[:half], other[half:]]), cells, story.scene, [])
+    assert forgotten.revisit_psnr_db < 20
+    assert forgotten.revisit_ssim < 0.8
+
+
+def test_drift_shows_in_colours_and_detail() -> None:
+    story = stories(1)[0]
+    frames = painted(story, NUM_FRAMES)
+    cells = story.cells(NUM_FRAMES).tolist()
+    grey = np.full_like(frames, 128)
+    faded = worth(np.concatenate([frames[:200], grey[200:]]), cells, story.scene, [])
+    assert np.mean(faded.colour_drift[:200]) < 15 < np.mean(faded.colour_drift[200:])
+    assert max(faded.detail[200:]) == 0
+
+
+def test_a_video_that_never_comes_back_is_refused() -> None:
+    story = Story("a summer village at noon; pan right 30s", 0)
+    with pytest.raises(ValueError, match="comes back to no place within 12 frames"):
+        worth(painted(story, 12), story.cells(12).tolist(), story.scene, [])
+
+
+def job(tmp_path, arm=RELATIVE) -> Job:
+    encoders = {"full": TOY_WEIGHTS / "encoder.safetensors"}
+    return Job(
+        arm=arm, story=SHORT, num_frames=SHORT_FRAMES, weights=TOY_WEIGHTS, encoders=encoders, out=tmp_path
+    )
+
+
+def test_a_job_leaves_its_numbers_and_is_not_done_again(tmp_path, monkeypatch) -> None:
+    made = run(job(tmp_path, FULL))
+    assert made == run(job(tmp_path / "again", FULL)), "same story, same noise, same video"
+    assert read(job(tmp_path, FULL).result).revisit_psnr_db == made.revisit_psnr_db
+    assert job(tmp_path, FULL).result.with_suffix(".png").exists()
+    monkeypatch.setattr("benchmarks.ablation.runs.roll", lambda _: pytest.fail("rolled out again"))
+    ((_, found),) = run_all([job(tmp_path, FULL)], workers=1)
+    assert found.revisit_psnr_db == made.revisit_psnr_db
+
+
+def test_names_of_results_tell_apart_all_that_they_depend_on(tmp_path) -> None:
+    first = job(tmp_path)
+    others = [
+        job(tmp_path, FULL),
+        replace(first, num_frames=30),
+        replace(first, story=replace(SHORT, seed=1)),
+    ]
+    assert len({each.name for each in (first, *others)}) == 4
+
+
+def test_estimates_are_means_with_the_spread_of_videos() -> None:
+    values = np.random.default_rng(0).normal(20, 2, 16)
+    found = estimate(values.tolist())
+    assert found.mean == pytest.approx(values.mean())
+    standard_error = values.std() / 4
+    assert found.high - found.low == pytest.approx(2 * 1.96 * standard_error, rel=0.15)
+    shifted = difference((values + 1).tolist(), values.tolist())
+    assert (shifted.mean, shifted.low, shifted.high) == pytest.approx((1, 1, 1))
+    with pytest.raises(ValueError, match="zip"):
+        difference([1.0], [1.0, 2.0])
+
+
+def valued(db: float) -> Worth:
+    return Worth(
+        revisit_psnr_db=db,
+        revisit_ssim=0.5,
+        elsewhere_psnr_db=14.0,
+        returns_db=((40, db), (41, db), (70, db)),
+        colour_drift=(1.0,) * 72,
+        detail=(1.0,) * 72,
+        coverage=0.5,
+    )
+
+
+@pytest.mark.parametrize(("full", "met"), [(22.5, [True, True, True]), (15.0, [False, False, False])])
+def test_the_report_says_which_targets_are_met(full, met, tmp_path) -> None:
+    worths = {
+        RELATIVE.name: [valued(16.0)] * 4,
+        RANDOM.name: [valued(15.5)] * 4,
+        FULL.name: [valued(full)] * 4,
+        ORACLE_ARM.name: [valued(23.0)] * 4,
+    }
+    text = document(worths, {}, "a machine", ["--seeds", "1"])
+    lines = text.partition("## Targets")[2].strip().splitlines()
+    assert ["(met" in line for line in lines] == met
+    assert text.index("oracle memory |") < text.index("| random memory")
+    plot.save(worths, tmp_path / "figure.png", "a machine")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000

@@ -111,7 +111,7 @@ toy: setup  ## Train the toy world's codec and generator anew (three hours on tw
 	$(MAKE) toy-encoder TOY=out/toy
 
 toy-encoder: setup  ## Train the retrieval encoder anew on rollouts of the toy in TOY (a quarter of an hour)
-	$(BIN)/reverie-encoder corpus rollouts --prompts toy:48 --frames 240 --weights $(TOY) --workers 2 --out out/toy-corpus
+	$(BIN)/reverie-encoder corpus rollouts --prompts toy:32 --frames 240 --weights $(TOY) --workers 2 --out out/toy-corpus
 	$(BIN)/reverie-encoder train --corpus out/toy-corpus --config toy --out out/toy-encoder --cpu
 	cp out/toy-encoder/best.safetensors $(TOY)/encoder.safetensors
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from encoder.__main__ import main as reverie_encoder
 
-CORPUS_PROMPTS = "toy:48"
+CORPUS_PROMPTS = "toy:32"
 CORPUS_FRAMES = 240
 CONFIGS = {"ae": "toy_reconstruction", "delta": "toy_delta", "full": "toy"}
 """Name of an encoder -> its bundled configuration."""

@@ -31,7 +31,8 @@ from memory_service.types import VideoKey, VideoSpec
 PLAN = "plan"
 """Key of the metadata."""
 
-FORMAT = 1
+FORMAT = 2
+"""1 had no `selection`."""
 
 MUST_AGREE = ("method", "config", "backbone", "weights", "encoder", "dtype")
 """Fields that another value of would make another video."""

@@ -54,9 +54,10 @@ def choose_retrieved(
 ) -> np.ndarray:
     """Imitate what retrieval finds: mostly views near the last one, duplicates included.
 
-    cells are camera cells of the clip's frames. In `alike_share` of the blocks, all or half of the frames are
-    those that look most like the last one, wherever they are, by cosines `alike` [frames, frames]. There is no
-    guard, unlike in rollouts: clips are short, and without it most blocks after a turn have something to recall.
+    cells are camera cells of the clip's frames. In `alike_share` of the blocks, all or half of the frames
+    are those that look most like the last one, wherever they are, by cosines `alike` [frames, frames].
+    There is no guard, unlike in rollouts: clips are short, and without it most blocks after a turn have
+    something to recall.
     """
     eligible = np.arange(1, max(start - LOCAL, 1))
     budget = RETRIEVED if rng.random() < 0.85 else int(rng.integers(0, RETRIEVED))

@@ -102,7 +102,7 @@ def test_the_world_itself_is_worth_most_and_another_world_least() -> None:
     true = painted(story, NUM_FRAMES)
     best = worth(true, cells, story.scene, [])
     assert best.revisit_psnr_db == CEILING_DB
-    assert best.revisit_ssim == pytest.approx(1)
+    assert best.revisit_ssim == pytest.approx(1, abs=1e-4)
     assert best.elsewhere_psnr_db < 20
     assert np.mean(best.detail) == pytest.approx(1, abs=0.15)
     other = painted(replace(story, prompt=story.prompt.replace("26s", "20s")), NUM_FRAMES)

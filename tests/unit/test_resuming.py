@@ -206,7 +206,7 @@ def test_videos_of_others_are_not_continued(tmp_path, run, memory) -> None:
         run(replace(request_for(tmp_path, "native"), resume=True))
     future = VideoKey("films", "future")
     memory.create_video(
-        future, VideoSpec(16, "float32", (16, 8, 8), "avg-pool/16", {PLAN: json.dumps({"format": 2})})
+        future, VideoSpec(16, "float32", (16, 8, 8), "avg-pool/16", {PLAN: json.dumps({"format": 3})})
     )
     with pytest.raises(PlanError, match="format 2; expected 1"):
         plan_of(memory, future)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
+from tiny_rollouts import TinyRollouts
 
 from generator.errors import ConfigError
 from generator.options import combinations as option_combinations
@@ -13,7 +14,6 @@ from generator.options.groups import parser, selection
 from generator.rollout import rollout
 from memory_service.engine import MemoryEngine
 from memory_service.types import Policy
-from tiny_rollouts import TinyRollouts
 
 BLOCKS, GAP = 16, 4
 

@@ -208,5 +208,5 @@ def test_videos_of_others_are_not_continued(tmp_path, run, memory) -> None:
     memory.create_video(
         future, VideoSpec(16, "float32", (16, 8, 8), "avg-pool/16", {PLAN: json.dumps({"format": 3})})
     )
-    with pytest.raises(PlanError, match="format 2; expected 1"):
+    with pytest.raises(PlanError, match="format 3; expected 2"):
         plan_of(memory, future)

@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.ablation import plot
-from benchmarks.ablation.arms import ARMS, AT_ONCE_ARMS, ENCODERS, Arm
+from benchmarks.ablation.arms import ARMS, ENCODERS, FROM_NOTHING, Arm
 from benchmarks.ablation.encoders import trained
 from benchmarks.ablation.measures import Worth
 from benchmarks.ablation.report import Worths, document
 from benchmarks.ablation.runs import Job, run_all
-from benchmarks.ablation.stories import NUM_FRAMES, Story, stories, turning_at_once
+from benchmarks.ablation.stories import NUM_FRAMES, Story, from_nothing, stories
 from benchmarks.machine import machine
 from generator.backbones import TOY_WEIGHTS
 
@@ -66,9 +66,9 @@ def main() -> int:
 
     arms = [arm for arm in ARMS if not args.arms or arm.name in args.arms]
     worths = made(arms, stories(args.seeds, args.scenes), "rollouts")
-    at_once = made(AT_ONCE_ARMS, turning_at_once(1, args.scenes), "turning at once") if not args.arms else {}
+    unaided = {} if args.arms else made(FROM_NOTHING, from_nothing(1, args.scenes), "from nothing")
     where = machine(Path(tempfile.gettempdir()))
-    text = document(worths, at_once, where, sys.argv[1:])
+    text = document(worths, unaided, where, sys.argv[1:])
     args.out.mkdir(parents=True, exist_ok=True)
     folder, name = (RESULTS, args.save) if args.save else (args.out, "ablation")
     (folder / f"{name}.md").write_text(text)

@@ -33,14 +33,32 @@ class Arm:
     """Name of the embedding; where the method does not search, nothing depends on it."""
     selection: Selection = Selection()  # noqa: RUF009 (frozen)
 
-    def policy(self, cells: Sequence[int]) -> Policy:
-        """The method; cells [frames] are the camera's, for the one that may know them."""
+    def policy(self, cells: Sequence[int], given_frames: int = 0) -> Policy:
+        """The method; cells [frames] are the camera's, for the one that may know them.
+
+        Of a past that is given nobody knows what it would have attended: it is passed with nothing retrieved.
+        """
         if self.method == ORACLE:
-            return OracleMemory(ORACLE, filled_by="newest", cells=tuple(cells))
-        return policy_named(self.method)
+            oracle = OracleMemory(ORACLE, filled_by="newest", cells=tuple(cells))
+            return Afterwards(ORACLE, "newest", inner=oracle, given_frames=given_frames)
+        policy = policy_named(self.method)
+        if isinstance(policy, Retrieving):
+            return Afterwards(policy.name, policy.filled_by, inner=policy, given_frames=given_frames)
+        return policy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Afterwards(Retrieving):
+    """Another policy whose blocks of a given past retrieve nothing."""
+
+    inner: Retrieving
+    given_frames: int
+
+    def chosen(self, window: Window, span: Span, since: int = 0) -> Sequence[int]:
+        return () if span.start < self.given_frames else self.inner.chosen(window, span, since)
+
+
+@dataclass(frozen=True, kw_only=True)
 class OracleMemory(Retrieving):
     """Retrieves by the camera's true path: of each place its first visit, nearest to the coming block first.
 
@@ -48,7 +66,7 @@ class OracleMemory(Retrieving):
     retrieves nothing is newer than what the others may retrieve.
     """
 
-    cells: tuple[int, ...] = ()
+    cells: tuple[int, ...]
 
     def chosen(self, window: Window, span: Span, since: int = 0) -> Sequence[int]:
         allowed = eligible(window, span)
@@ -69,16 +87,14 @@ ARMS = (
     Arm(name="native", method="native"),
     RELATIVE,
     RANDOM,
-    Arm(name="newest memory", method="newest_memory"),
     Arm(name="average pool", method="longlive_rag"),
     Arm(name="AE", method="longlive_rag", encoder="ae"),
     Arm(name="AE + delta", method="longlive_rag", encoder="delta"),
     FULL,
-    Arm(name="full, gap 2", method="longlive_rag", encoder="full", selection=Selection(min_gap_frames=2)),
     Arm(name="full, gap 4", method="longlive_rag", encoder="full", selection=Selection(min_gap_frames=4)),
     Arm(name="full, MMR 0.7", method="longlive_rag", encoder="full", selection=Selection(mmr_lambda=0.7)),
     ORACLE_ARM,
 )
 
-AT_ONCE_ARMS = (RELATIVE, RANDOM, FULL, ORACLE_ARM)
-"""What is rolled out once more where the camera turns without holding."""
+FROM_NOTHING = (RELATIVE, RANDOM, FULL, ORACLE_ARM)
+"""What is rolled out once more with nothing given."""

@@ -25,11 +25,16 @@ from encoder.model import AvgPool, Encoder
 from generator.backbones import Backbone, toy
 from generator.connect import EMBEDDED, connect
 from generator.history.history import History, video_spec
+from generator.history.past import Past
 from generator.methods.context import Context
 from generator.noise import SeededNoise
 from generator.rollout import rollout
+from generator.story.searching import NO_SEARCH
+from generator.toy.codec import ToyCodec
+from generator.toy.prompts import BLOCK_FRAMES
 from generator.weights.weights_id import weights_id
-from memory_service.types import VideoKey
+from memory_service.memory import Memory
+from memory_service.types import VideoKey, VideoSpec
 
 STRIP_FRAMES = 20
 """Frames of a video in the picture that a run leaves."""
@@ -119,7 +124,7 @@ def roll(job: Job) -> tuple[np.ndarray, list[Context]]:
     """Pixel frames [n, 64, 64, 3] of the video, and what each block attended."""
     backbone, encoder, story = _backbone(job.weights), job.encoder(), job.story
     num_blocks = job.num_frames // backbone.window.block_frames
-    policy = job.arm.policy(story.cells(job.num_frames).tolist())
+    policy = job.arm.policy(story.cells(job.num_frames).tolist(), story.given_frames)
     config = replace(backbone.config(policy), selection=job.arm.selection)
     shape = config.geometry.latent_shape
     noise = SeededNoise(
@@ -132,14 +137,27 @@ def roll(job: Job) -> tuple[np.ndarray, list[Context]]:
     )
     track = backbone.text.track(story.prompt, num_blocks)
     decode = backbone.decoder.stream()
-    spec = video_spec(encoder, shape, backbone.model.dtype)
+    spec, key = video_spec(encoder, shape, backbone.model.dtype), VideoKey("ablation", job.name)
     with (
         tempfile.TemporaryDirectory(prefix="reverie-ablation-") as folder,
         closing(connect(EMBEDDED + folder)) as memory,
-        History(memory, VideoKey("ablation", job.name), spec) as history,
+        History(memory, key, spec, past=given_past(job, memory, key, spec, encoder)) as history,
     ):
         blocks = list(rollout(backbone.model, config, track, noise, encoder, history))
     return np.concatenate([decode(block.latents) for block in blocks]), [block.context for block in blocks]
+
+
+def given_past(job: Job, memory: Memory, key: VideoKey, spec: VideoSpec, encoder: Encoder) -> Past | None:
+    """Put what is given of a story into the memory, as a rollout would have; None where nothing is."""
+    if not job.story.given_frames:
+        return None
+    latents = job.story.given(ToyCodec.load(job.weights / "codec.safetensors"))
+    with History(memory, key, spec) as history:
+        for start in range(0, len(latents), BLOCK_FRAMES):
+            block = latents[start : start + BLOCK_FRAMES]
+            history.remember(start, block, encoder.encode(block), NO_SEARCH)
+            history.recall()
+    return Past.taken_over(memory, key, BLOCK_FRAMES)
 
 
 @cache

@@ -1,25 +1,31 @@
 """What is rolled out: scenes of the toy world, and camera paths of a minute that come back.
 
-The camera holds for four seconds before it turns. Without that, nothing can be retrieved of what has just
-left the view, since window and guard keep the newest 17 frames out: see `turning_at_once`.
+The first half minute is given: the painted world itself, put into the memory as the video's past. What is
+generated goes on from it and comes back to it, so that there is a truth to come back to. `from_nothing`
+leaves the first half to the generator as well. The camera holds for four seconds before it turns: without
+that, what has just left the view is among the newest 17 frames, which window and guard keep out.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
+from generator.corpus.painted import paint_latents
 from generator.toy import prompts
+from generator.toy.codec import ToyCodec
 
-NUM_FRAMES = 240
+NUM_FRAMES, GIVEN_FRAMES = 240, 120
 
-THERE_AND_BACK = "pan right 26s, hold 4s, pan left 30s"
-BOTH_SIDES = "pan left 12s, hold 4s, pan right 24s, hold 4s, pan left 16s"
-THRICE = "pan right 16s, hold 4s, pan left 18s, hold 4s, pan right 18s"
-"""The last leg passes places that have been seen twice."""
-
-AT_ONCE = "pan right 28s, pan left 32s"
+CAMERAS = (
+    "pan right 26s, hold 4s, pan left 30s",
+    "pan left 26s, hold 4s, pan right 18s, hold 4s, pan left 8s",
+    "pan right 26s, hold 4s, pan left 13s, hold 4s, pan right 13s",
+)
+"""The second and the third pass some places twice on their way."""
 
 SCENES = (
     "a summer village at noon with mountains",
@@ -35,35 +41,35 @@ SCENES = (
 
 @dataclass(frozen=True)
 class Story:
-    """One video to make: a prompt on one draw of the noise."""
+    """One video to make: a prompt on one draw of the noise, and how many frames of it are given."""
 
     prompt: str
     seed: int
+    given_frames: int = GIVEN_FRAMES
 
     def cells(self, num_frames: int) -> np.ndarray:
         """True camera cell of each latent frame."""
         return prompts.parse(self.prompt).camera_cells(num_frames // prompts.BLOCK_FRAMES)
 
+    def given(self, codec: ToyCodec) -> torch.Tensor:
+        """Latents [given_frames, 16, 8, 8] of the painted world."""
+        world = (self.seed, zlib.crc32(self.prompt.encode()))
+        return paint_latents(codec, self.prompt, self.given_frames, world)
+
     @property
     def scene(self) -> prompts.Scene:
         return prompts.parse(self.prompt).scene
 
-    @property
-    def camera(self) -> str:
-        """The camera's script, as the prompt has it."""
-        return self.prompt.partition("; ")[2]
-
 
 def stories(seeds: int, scenes: int = len(SCENES)) -> tuple[Story, ...]:
     """Scenes and seeds, the three camera paths in turn."""
-    cameras = (THERE_AND_BACK, BOTH_SIDES, THRICE)
     return tuple(
-        Story(f"{scene}; {cameras[(number + seed) % 3]}", seed)
+        Story(f"{scene}; {CAMERAS[(number + seed) % len(CAMERAS)]}", seed)
         for seed in range(seeds)
         for number, scene in enumerate(SCENES[:scenes])
     )
 
 
-def turning_at_once(seeds: int, scenes: int = len(SCENES)) -> tuple[Story, ...]:
-    """The same scenes with a camera that turns without holding."""
-    return tuple(Story(f"{scene}; {AT_ONCE}", seed) for seed in range(seeds) for scene in SCENES[:scenes])
+def from_nothing(seeds: int, scenes: int = len(SCENES)) -> tuple[Story, ...]:
+    """The same with nothing given."""
+    return tuple(replace(story, given_frames=0) for story in stories(seeds, scenes))

@@ -77,7 +77,7 @@ HOW_TO_READ = f"""In brackets: 95 % bootstrap interval over videos.
 - *colour drift* (grey levels, RMS) and *detail* (1 is right): the last {LAST_FRAMES} frames against painted
   views of the scene"""
 
-FROM_NOTHING = """The same stories with nothing given: the generator makes the first half minute as well, and
+FROM_NOTHING = """The same stories with nothing given: the generator makes the beginning as well, and
 what it comes back to is its own."""
 
 
@@ -89,7 +89,7 @@ def document(worths: Worths, unaided: Worths, machine: str, arguments: Sequence[
         f"`{' '.join(('python -m benchmarks.ablation', *arguments))}`",
         f"Machine: {machine}.",
         f"{len(videos)} videos an arm, of {len(videos[0].detail)} latent frames each; prompts and noise are "
-        "the same for all arms. The first half of each is given: the painted world, as the video's past.",
+        "the same for all arms. The beginning of each is given: the painted world, as the video's past.",
         HOW_TO_READ,
         table(worths),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -66,7 +67,7 @@ class Job:
             ]
         )
         digest = hashlib.sha256(depends.encode()).hexdigest()[:12]
-        return f"{self.arm.name.replace(', ', '-').replace(' ', '-')}-{digest}"
+        return f"{re.sub(r'[^A-Za-z0-9.]+', '-', self.arm.name)}-{digest}"
 
     @property
     def result(self) -> Path:

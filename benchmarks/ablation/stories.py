@@ -1,9 +1,9 @@
 """What is rolled out: scenes of the toy world, and camera paths of a minute that come back.
 
-The first half minute is given: the painted world itself, put into the memory as the video's past. What is
-generated goes on from it and comes back to it, so that there is a truth to come back to. `from_nothing`
-leaves the first half to the generator as well. The camera holds for four seconds before it turns: without
-that, what has just left the view is among the newest 17 frames, which window and guard keep out.
+The beginning is given, up to where the camera has held for four seconds before it turns: the painted world
+itself, put into the memory as the video's past. What is generated goes on from it and comes back to it, so
+that there is a truth to come back to; `from_nothing` leaves the beginning to the generator as well. Without
+the hold, what has just left the view is among the newest 17 frames, which window and guard keep out.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from generator.corpus.painted import paint_latents
 from generator.toy import prompts
 from generator.toy.codec import ToyCodec
 
-NUM_FRAMES, GIVEN_FRAMES = 240, 120
+NUM_FRAMES = 240
 
 CAMERAS = (
-    "pan right 26s, hold 4s, pan left 30s",
-    "pan left 26s, hold 4s, pan right 18s, hold 4s, pan left 8s",
-    "pan right 26s, hold 4s, pan left 13s, hold 4s, pan right 13s",
+    "pan right 10s, hold 4s, pan left 10s, hold 4s, pan right 10s, hold 4s, pan left 18s",
+    "pan left 10s, hold 4s, pan right 20s, hold 4s, pan left 22s",
+    "pan right 12s, hold 4s, pan left 6s, hold 4s, pan right 6s, hold 4s, pan left 24s",
 )
-"""The second and the third pass some places twice on their way."""
+GIVEN_MOVES = 2
+"""The first pan and the first hold."""
 
 SCENES = (
     "a summer village at noon with mountains",
@@ -45,7 +46,7 @@ class Story:
 
     prompt: str
     seed: int
-    given_frames: int = GIVEN_FRAMES
+    given_frames: int
 
     def cells(self, num_frames: int) -> np.ndarray:
         """True camera cell of each latent frame."""
@@ -63,11 +64,18 @@ class Story:
 
 def stories(seeds: int, scenes: int = len(SCENES)) -> tuple[Story, ...]:
     """Scenes and seeds, the three camera paths in turn."""
-    return tuple(
-        Story(f"{scene}; {CAMERAS[(number + seed) % len(CAMERAS)]}", seed)
+    told = (
+        (f"{scene}; {CAMERAS[(number + seed) % len(CAMERAS)]}", seed)
         for seed in range(seeds)
         for number, scene in enumerate(SCENES[:scenes])
     )
+    return tuple(Story(prompt, seed, beginning(prompt)) for prompt, seed in told)
+
+
+def beginning(prompt: str) -> int:
+    """Frames, in whole blocks, of the moves that are given."""
+    seconds = sum(seconds for _, seconds in prompts.parse(prompt).moves[:GIVEN_MOVES])
+    return int(seconds * prompts.LATENT_FPS) // prompts.BLOCK_FRAMES * prompts.BLOCK_FRAMES
 
 
 def from_nothing(seeds: int, scenes: int = len(SCENES)) -> tuple[Story, ...]:

@@ -67,7 +67,7 @@ def choose_retrieved(
         by_looks = eligible[np.argsort(-alike[start - 1, eligible], kind="stable")]
         near = eligible[np.argsort(np.abs(cells[eligible] - cells[start - 1]), kind="stable")]
         count = int(rng.choice((budget, budget // 2)))
-        return np.array(list(dict.fromkeys([*by_looks[:count], *near]))[:budget])
+        return np.array(list(dict.fromkeys([*by_looks[:count], *near]))[:budget], int)
     kind = rng.choice(3, p=(0.6, 0.25, 0.15))
     if kind == 2:
         return rng.choice(eligible, budget, replace=False)

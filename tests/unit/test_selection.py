@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from itertools import combinations
 
@@ -20,7 +21,7 @@ BLOCKS, GAP = 16, 4
 
 @pytest.fixture
 def tiny(tmp_path):
-    with MemoryEngine(tmp_path) as memory:
+    with closing(MemoryEngine(tmp_path)) as memory:
         yield TinyRollouts(memory)
 
 

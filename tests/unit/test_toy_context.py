@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from generator.toy.context import choose_retrieved, layout
+from generator.toy.context import LOCAL, choose_retrieved, layout
 
 NONE = np.zeros(0, int)
 
@@ -53,4 +53,17 @@ def test_retrieved_frames_are_old_distinct_and_at_most_six():
         start = 3 * int(rng.integers(1, 16))
         chosen = choose_retrieved(cells, start, rng)
         assert len(set(chosen.tolist())) == len(chosen) <= 6
-        assert all(0 < frame < start - 8 for frame in chosen)
+        assert all(0 < frame < start - LOCAL for frame in chosen)
+
+
+def test_what_looks_alike_is_retrieved_wherever_it_is():
+    """Frame 4 looks like the last one, and is far from it; nothing else does."""
+    cells = np.arange(48)
+    alike = np.zeros((48, 48))
+    alike[:, 4] = 1.0
+    rng = np.random.default_rng(0)
+    draws = [choose_retrieved(cells, 45, rng, alike, alike_share=1.0) for _ in range(50)]
+    assert all(frames[0] == 4 for frames in draws if len(frames) > 1)
+    assert sum(len(set(frames.tolist())) == 6 for frames in draws) > 30
+    near = [choose_retrieved(cells, 45, rng, alike, alike_share=0.0) for _ in range(50)]
+    assert np.mean([4 in frames for frames in near]) < 0.5

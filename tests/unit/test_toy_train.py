@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from rich.console import Console
 
 from generator.toy.card import elapsed
+from generator.toy.clips import MAX_ASTRAY_CELLS, WorldBank, sample_batch
 from generator.toy.codec import ToyCodec
 from generator.toy.config import WEIGHTS, ModelConfig, TrainConfig, phases
 from generator.toy.training.objective import sample_sigmas
@@ -60,3 +63,26 @@ def test_noise_levels_lean_high_and_reach_pure_noise():
 def test_shares_that_do_not_sum_to_one_are_refused():
     with pytest.raises(ValueError, match="sum to 1"):
         TrainConfig(method_shares=(("longlive_rag", 0.5),))
+
+
+def test_blocks_gone_astray_are_attended_and_never_predicted(codec):
+    """Versions differ from their blocks in columns that the reader's older frames show right."""
+    config = replace(TrainConfig(), clips=4, clip_blocks=16, starts=1, astray_blocks=8, alike_share=0.5)
+    bank = WorldBank(codec, 4, 64, 0)
+    batch = sample_batch(bank, config, np.random.default_rng(0))
+    blocks = 4 * 16 + 2
+    assert (len(batch.targets), len(batch.contexts)) == (blocks, blocks + 4 * 8)
+    assert torch.equal(batch.contexts[:blocks], batch.targets)
+    frames = batch.contexts.transpose(1, 2).flatten(0, 1)
+    astray = 3 * blocks
+    readers = [block for block in range(blocks) if (batch.frames[block] >= astray).any()]
+    assert readers
+    assert int(batch.frames.max()) < len(frames)
+    changed = 0
+    for block in readers:
+        local = batch.frames[block][batch.frames[block] >= astray]
+        true = 3 * (block - 1) + (local - astray) % 3
+        differs = (frames[local] != frames[true]).any(dim=1).any(dim=1)
+        changed += bool(differs.any())
+        assert int(differs.sum(-1).max()) <= MAX_ASTRAY_CELLS
+    assert changed > len(readers) / 4

@@ -10,6 +10,8 @@ ADDRESS ?= 127.0.0.1:50051
 SOAK_MINUTES ?= 3
 BACKBONE ?= toy
 TOY ?= generator/toy/weights
+# One folder for each toy: a corpus is of one model.
+TOY_RUN = out/encoder-of-$(subst /,-,$(TOY))
 SOAK_SEED ?=
 
 BIN := .venv/bin
@@ -111,9 +113,9 @@ toy: setup  ## Train the toy world's codec and generator anew (three hours on tw
 	$(MAKE) toy-encoder TOY=out/toy
 
 toy-encoder: setup  ## Train the retrieval encoder anew on rollouts of the toy in TOY (a quarter of an hour)
-	$(BIN)/reverie-encoder corpus rollouts --prompts toy:32 --frames 240 --weights $(TOY) --workers 2 --out out/toy-corpus
-	$(BIN)/reverie-encoder train --corpus out/toy-corpus --config toy --out out/toy-encoder --cpu
-	cp out/toy-encoder/best.safetensors $(TOY)/encoder.safetensors
+	$(BIN)/reverie-encoder corpus rollouts --prompts toy:32 --frames 240 --weights $(TOY) --workers 2 --out $(TOY_RUN)/corpus
+	$(BIN)/reverie-encoder train --corpus $(TOY_RUN)/corpus --config toy --out $(TOY_RUN)/encoder --cpu
+	cp $(TOY_RUN)/encoder/best.safetensors $(TOY)/encoder.safetensors
 
 clean:  ## Remove what the demo and the tests made; .venv stays
 	rm -rf out .pytest_cache .mypy_cache .ruff_cache .hypothesis

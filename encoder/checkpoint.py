@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor
 
 from encoder.files import replacing
@@ -56,8 +56,10 @@ def load(path: Path | str) -> LatentAE:
 def save(model: LatentAE, path: Path | str) -> None:
     """Write weights and configuration as safetensors, whole or not at all."""
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    about = {"config": json.dumps(asdict(model.config), sort_keys=True)}
     with replacing(Path(path)) as aside:
-        save_file(weights, aside, metadata={"config": json.dumps(asdict(model.config), sort_keys=True)})
+        # Not save_file, which leaves a file that nobody else can read.
+        aside.write_bytes(serialised(weights, about))
 
 
 def from_weights(config: LatentAEConfig, weights: Mapping[str, Tensor]) -> LatentAE:

@@ -11,7 +11,6 @@ where they are known, int64 [T], and the one metadata entry "video" an object of
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +20,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from encoder.files import replacing
 
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 """What latents may be, by the name that safetensors has for it."""
@@ -164,9 +165,5 @@ def write_video(
     tensors = {LATENTS: latents_TCHW.detach().cpu().contiguous()}
     if places is not None:
         tensors[PLACES] = _checked_places(path, places, len(latents_TCHW)).contiguous()
-    aside = path.with_name(f"{path.name}.new")
-    with aside.open("wb") as file:
-        file.write(save(tensors, {ABOUT: json.dumps(dict(metadata), sort_keys=True)}))
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    with replacing(path) as aside:
+        aside.write_bytes(save(tensors, {ABOUT: json.dumps(dict(metadata), sort_keys=True)}))

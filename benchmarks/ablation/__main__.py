@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.ablation import plot
-from benchmarks.ablation.arms import ARMS, ENCODERS, FROM_NOTHING, Arm
-from benchmarks.ablation.encoders import trained
+from benchmarks.ablation.arms import ARMS, ENCODERS, FROM_NOTHING, RELATIVE, Arm
+from benchmarks.ablation.encoders import PreparationError, trained
 from benchmarks.ablation.measures import Worth
 from benchmarks.ablation.report import Worths, document
 from benchmarks.ablation.runs import Job, run_all
@@ -37,14 +37,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, default=8, help="of the eight; default: %(default)s")
     parser.add_argument("--frames", type=int, default=NUM_FRAMES, help="of a video; default: %(default)s")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; default: %(default)s")
-    parser.add_argument("--arms", nargs="+", choices=[arm.name for arm in ARMS], help="default: all")
+    parser.add_argument(
+        "--arms", nargs="+", choices=[arm.name for arm in ARMS], help="beside relative; default: all"
+    )
     parser.add_argument("--save", metavar="NAME", help="write benchmarks/results/NAME.md and .png")
     return parser.parse_args()
 
 
 def main() -> int:
     args, console = arguments(), Console(stderr=True)
-    encoders = {name: trained(name, args.weights, args.out, args.workers, console) for name in ENCODERS}
+    try:
+        encoders = {name: trained(name, args.weights, args.out, args.workers, console) for name in ENCODERS}
+    except PreparationError as error:
+        console.print(error, style="red", markup=False)
+        return 1
 
     def made(arms: Sequence[Arm], told: Sequence[Story], title: str) -> Worths:
         jobs = [
@@ -64,7 +70,7 @@ def main() -> int:
             found[job.arm.name, job.story] = worth
         return {arm.name: [found[arm.name, story] for story in told] for arm in arms}
 
-    arms = [arm for arm in ARMS if not args.arms or arm.name in args.arms]
+    arms = [arm for arm in ARMS if not args.arms or arm.name in {*args.arms, RELATIVE.name}]
     worths = made(arms, stories(args.seeds, args.scenes), "rollouts")
     unaided = {} if args.arms else made(FROM_NOTHING, from_nothing(1, args.scenes), "from nothing")
     where = machine(Path(tempfile.gettempdir()))

@@ -19,23 +19,19 @@ class PreparationError(Exception):
 
 
 def trained(name: str, weights: Path, out: Path, workers: int, console: Console) -> Path:
-    """The checkpoint of one encoder, trained if it is not there, on rollouts made if they are not there.
+    """The checkpoint of one encoder; what is missing of it and of its corpus is made first.
 
-    Raises PreparationError.
+    Raises PreparationError, also where what is there was made otherwise.
     """
     run, corpus = out / "encoders" / name, out / "corpus"
-    best = run / "best.safetensors"
-    if (run / "done").exists():
-        return best
-    console.print(f"corpus for {name}: {CORPUS_PROMPTS}")
+    console.print(f"corpus: {CORPUS_PROMPTS}")
     _run(
         *("corpus", "rollouts", "--prompts", CORPUS_PROMPTS, "--frames", str(CORPUS_FRAMES)),
         *("--weights", str(weights), "--workers", str(workers), "--out", str(corpus)),
     )
-    console.print(f"training {name}")
+    console.print(f"encoder {name}")
     _run("train", "--corpus", str(corpus), "--config", CONFIGS[name], "--out", str(run), "--cpu")
-    (run / "done").touch()
-    return best
+    return run / "best.safetensors"
 
 
 def _run(*words: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.ablation.arms import FULL, ORACLE_ARM, RANDOM, RELATIVE
 from benchmarks.ablation.measures import Worth
 from benchmarks.ablation.report import Worths, psnr
-from benchmarks.ablation.statistics import estimate
+from encoder.evaluation.confidence import Estimate, estimate
 from generator.toy.prompts import LATENT_FPS
 
 LINES = {
@@ -48,13 +48,18 @@ def _bars(axis: plt.Axes, worths: Worths) -> None:
     names = sorted(worths, key=lambda name: float(np.mean(psnr(worths[name]))))
     found = [estimate(psnr(worths[name])) for name in names]
     means = np.array([each.mean for each in found])
-    reach = np.array([[each.mean - each.low, each.high - each.mean] for each in found]).T
+    reach = np.array([_reach(each) for each in found]).T
     colours = [LINES.get(name, OTHER) for name in names]
     axis.barh(names, means, xerr=reach, color=colours, error_kw={"lw": 1, "ecolor": "#333333"})
     axis.set_xlim(left=max(0, means.min() - 4))
     videos = len(worths[RELATIVE.name])
     axis.set_xlabel(f"PSNR to the first visit, dB; mean of {videos} videos and 95 % interval")
     _title(axis, "A place seen again")
+
+
+def _reach(found: Estimate) -> tuple[float, float]:
+    """How far the interval goes down and up; one video alone has none."""
+    return (0.0, 0.0) if found.low is None else (found.mean - found.low, found.high - found.mean)
 
 
 def _since_return(axis: plt.Axes, worths: Worths) -> None:

@@ -167,8 +167,10 @@ def _backbone(weights: Path) -> Backbone:
 
 
 @cache
-def _identity(weights: Path) -> str:
-    return weights_id(_backbone(weights).model.transformer)
+def _identity(weights: Path) -> tuple[str, str]:
+    """Of the transformer, and of the codec, which paints what is given and decodes every frame."""
+    codec = (weights / "codec.safetensors").read_bytes()
+    return weights_id(_backbone(weights).model.transformer), hashlib.sha256(codec).hexdigest()
 
 
 @cache

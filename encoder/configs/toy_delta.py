@@ -3,6 +3,5 @@
 from dataclasses import replace
 
 from encoder.configs.toy import config as toy
-from encoder.losses import LossConfig
 
-config = replace(toy, losses=LossConfig(smooth_weight=0.0))
+config = replace(toy, losses=replace(toy.losses, smooth_weight=0.0))

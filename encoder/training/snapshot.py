@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from encoder.files import replacing
@@ -57,7 +57,7 @@ class Snapshot:
             for name, tensor in named.items()
         }
         with replacing(path) as aside:
-            save_file(tensors, aside, metadata={ABOUT: json.dumps(told)})
+            aside.write_bytes(serialised(tensors, {ABOUT: json.dumps(told)}))
 
     @staticmethod
     def load(path: Path) -> Snapshot:

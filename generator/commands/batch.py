@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from generator.connect import EMBEDDED
-from generator.options.groups import METHODS, add_model, add_window
+from generator.options.groups import METHODS, add_model, add_window, check_selection
 
 if TYPE_CHECKING:
     from generator.options.groups import Commands
@@ -136,6 +136,7 @@ def execute(options: argparse.Namespace) -> int:
             return serve(options)
         from generator.batch.batch import run_batch
 
+        check_selection(options, options.methods)
         return run_batch(options, Console())
     except (GeneratorError, ProcessError, OSError) as error:
         errors = Console(stderr=True, style="red", highlight=False, markup=False, soft_wrap=True)

@@ -26,7 +26,7 @@ from generator.corpus import prompts
 from generator.corpus.folder import SUFFIX, collecting
 from generator.errors import ConfigError
 from generator.methods import policy_named
-from generator.options.groups import AVG_POOL
+from generator.options.groups import AVG_POOL, check_selection
 from generator.toy.config import WEIGHTS as TOY_WEIGHTS
 
 JOB = "job"
@@ -52,7 +52,7 @@ def make_rollouts(options: argparse.Namespace, console: Console) -> int:
 
     Raises ConfigError, MissingFileError, OSError, and ProcessError where no worker can begin.
     """
-    check_selection(options)
+    check_selection(options, (options.method,))
     listed = prompts.shared(prompts.read(options.prompts), options.share, options.sample_seed)
     common = recipe_of(options)
     jobs = jobs_of(listed, options.seeds, (options.method,), common)
@@ -65,12 +65,6 @@ def make_rollouts(options: argparse.Namespace, console: Console) -> int:
     made = len(to_make) - len(failures)
     say(console, f"{made} made, {num_there} there before, {len(failures)} failed; {options.out}")
     return 1 if failures else 0
-
-
-def check_selection(options: argparse.Namespace) -> None:
-    """Raises ConfigError where it is said how to choose and the method does not search."""
-    if not needs_encoder(options.method) and (options.min_gap is not None or options.mmr is not None):
-        raise ConfigError(f"--min-gap and --mmr need a method that searches, got --method {options.method}")
 
 
 def recipe_of(options: argparse.Namespace) -> dict[str, object]:

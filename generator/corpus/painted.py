@@ -1,7 +1,8 @@
 """reverie-encoder corpus painted: the toy's world itself, along the camera paths of a list of prompts.
 
-Latents of pictures that nobody generated: where the camera comes back, the place is the same to the last bit.
-They are what an embedding is judged on where the truth has to be known.
+Latents of pictures that nobody generated: where the camera comes back, the place is the same; only a bird or
+a balloon in the view may be at another point of its stroke. They are what an embedding is judged on where the
+truth has to be known.
 """
 
 from __future__ import annotations

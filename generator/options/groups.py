@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from generator.errors import ConfigError
 from generator.options.story import add_prompts
 from generator.weights import user_files
 from memory_service.types import Policy as Selection
@@ -115,10 +117,10 @@ def add_window(command: argparse.ArgumentParser) -> None:
     window.add_argument("-S", "--sink", type=int, metavar="N", help="first frames, always attended (1)")
     window.add_argument("-K", "--top-k", type=int, metavar="N", help="retrieved frames (6)")
     window.add_argument("-R", "--guard", type=int, metavar="N", help="newest history kept from retrieval (5)")
-    window.add_argument("--min-gap", type=int, metavar="N", help="retrieved frames lie so far apart (0)")
+    window.add_argument("--min-gap", type=gap, metavar="N", help="retrieved frames lie so far apart (0)")
     window.add_argument(
         "--mmr",
-        type=float,
+        type=within_one,
         metavar="LAMBDA",
         help="choose them by maximal marginal relevance: 1 is the most similar, 0 the least alike",
     )
@@ -133,6 +135,29 @@ def window_changes(options: argparse.Namespace) -> dict[str, int]:
         "guard_frames": options.guard,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def gap(text: str) -> int:
+    """Raises ValueError, ArgumentTypeError."""
+    if (frames := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more frames, got {frames}")
+    return frames
+
+
+def within_one(text: str) -> float:
+    """Raises ValueError, ArgumentTypeError."""
+    if not 0 <= (value := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"expected 0 to 1, got {text}")
+    return value
+
+
+def check_selection(options: argparse.Namespace, methods: Sequence[str]) -> None:
+    """Raises ConfigError where it is said how to choose and none of the methods searches."""
+    from generator.methods import policy_named
+
+    given = is_given(options, "min_gap") or is_given(options, "mmr")
+    if given and not any(policy_named(method).searches for method in methods):
+        raise ConfigError(f"--min-gap and --mmr need a method that searches, got {', '.join(methods)}")
 
 
 def selection(options: argparse.Namespace) -> Selection:

@@ -154,7 +154,7 @@ def test_a_choice_among_frames_that_are_not_searched_for_is_refused(
 ) -> None:
     words = ["corpus", "rollouts", "--prompts", "toy:2", "--out", str(tmp_path / "out")]
     assert main([*words, "--method", "random_memory", "--min-gap", "3"]) == 1
-    assert "need a method that searches, got --method random_memory" in capsys.readouterr().err
+    assert "need a method that searches, got random_memory" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

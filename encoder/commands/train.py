@@ -33,8 +33,8 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="a Python file that defines `config`, or reference, toy or debug; default: what the run folder "
-        "was begun with, else reference",
+        help="a Python file that defines `config`, or one of the bundled, such as reference; default: what "
+        "the run folder was begun with, else reference",
     )
     parser.add_argument("--cpu", action="store_true", help="leave CUDA devices alone")
     parser.add_argument(

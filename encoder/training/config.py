@@ -80,7 +80,7 @@ class TrainingConfig:
 
 
 def read_config(source: str) -> TrainingConfig:
-    """The `config` of a Python file, or of a bundled one by its name (`reference`, `toy`, `debug`).
+    """The `config` of a Python file, or of a bundled one by its name, such as `reference`.
 
     The file is run. Raises TrainingError.
     """

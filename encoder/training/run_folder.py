@@ -7,7 +7,7 @@
     last.safetensors   the model of the last epoch
     curve.csv, .png    losses, a row an epoch
 
-The state is written last: whatever a killed training left of a further epoch is written again.
+Of an epoch the state is written after its models: what a killed training left of a further one is made again.
 """
 
 from __future__ import annotations

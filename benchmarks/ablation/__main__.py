@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.ablation import plot
-from benchmarks.ablation.arms import ARMS, ENCODERS, FROM_NOTHING, RELATIVE, Arm
+from benchmarks.ablation.arms import ARMS, FROM_NOTHING, RELATIVE, Arm
 from benchmarks.ablation.encoders import PreparationError, trained
 from benchmarks.ablation.measures import Worth
 from benchmarks.ablation.report import Worths, document
@@ -47,7 +47,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     args, console = arguments(), Console(stderr=True)
     try:
-        encoders = {name: trained(name, args.weights, args.out, args.workers, console) for name in ENCODERS}
+        encoders = trained(args.weights, args.out, args.workers, console)
     except PreparationError as error:
         console.print(error, style="red", markup=False)
         return 1

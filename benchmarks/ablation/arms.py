@@ -16,10 +16,6 @@ from memory_service.types import Policy as Selection
 from memory_service.types import Span
 
 AVG_POOL = "avg-pool"
-ENCODERS = ("ae", "delta", "full")
-"""Autoencoders trained on one corpus by one recipe: reconstruction alone, with the temporal delta, with
-smoothness as well."""
-
 ORACLE = "oracle_memory"
 
 

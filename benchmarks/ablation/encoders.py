@@ -11,27 +11,32 @@ from encoder.__main__ import main as reverie_encoder
 CORPUS_PROMPTS = "toy:32"
 CORPUS_FRAMES = 240
 CONFIGS = {"ae": "toy_reconstruction", "delta": "toy_delta", "full": "toy"}
-"""Name of an encoder -> its bundled configuration."""
+"""Name of an encoder -> its bundled configuration: reconstruction alone, with the temporal delta, with
+smoothness as well."""
 
 
 class PreparationError(Exception):
     """A command that makes something for the ablation failed; it has said why."""
 
 
-def trained(name: str, weights: Path, out: Path, workers: int, console: Console) -> Path:
-    """The checkpoint of one encoder; what is missing of it and of its corpus is made first.
+def trained(weights: Path, out: Path, workers: int, console: Console) -> dict[str, Path]:
+    """Checkpoints of the encoders, by name; what is missing of them and of their corpus is made first.
 
     Raises PreparationError, also where what is there was made otherwise.
     """
-    run, corpus = out / "encoders" / name, out / "corpus"
+    corpus = out / "corpus"
     console.print(f"corpus: {CORPUS_PROMPTS}")
     _run(
         *("corpus", "rollouts", "--prompts", CORPUS_PROMPTS, "--frames", str(CORPUS_FRAMES)),
         *("--weights", str(weights), "--workers", str(workers), "--out", str(corpus)),
     )
-    console.print(f"encoder {name}")
-    _run("train", "--corpus", str(corpus), "--config", CONFIGS[name], "--out", str(run), "--cpu")
-    return run / "best.safetensors"
+    checkpoints = {}
+    for name, config in CONFIGS.items():
+        console.print(f"encoder {name}")
+        run = out / "encoders" / name
+        _run("train", "--corpus", str(corpus), "--config", config, "--out", str(run), "--cpu")
+        checkpoints[name] = run / "best.safetensors"
+    return checkpoints
 
 
 def _run(*words: str) -> None:

@@ -20,6 +20,9 @@ from generator.records.revisit import edge_energy, returns, score
 from generator.toy.prompts import Scene
 from generator.toy.world import VIEW_CELLS, paint
 
+CEILING_DB = 50.0
+"""Views that are the same to the last bit would have an infinite PSNR; rounding alone gives 59 dB."""
+
 PAINTED_CELLS = 400
 """Width of the panorama that a scene's usual look is taken from."""
 
@@ -65,10 +68,6 @@ def worth(frames: np.ndarray, cells: Sequence[int], scene: Scene, contexts: Sequ
         detail=tuple(round(edge_energy(frame) / detail, 3) for frame in frames),
         coverage=coverage(cells, contexts, {each.frame for each in found}),
     )
-
-
-CEILING_DB = 50.0
-"""Views that are the same to the last bit would have an infinite PSNR; rounding alone gives 59 dB."""
 
 
 def coverage(cells: Sequence[int], contexts: Sequence[Context], returning: set[int]) -> float:

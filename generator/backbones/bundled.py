@@ -14,8 +14,8 @@ from generator.errors import MissingFileError
 from generator.story.text import PromptTrack
 from generator.toy import prompts as toy_prompts
 from generator.toy.codec import ToyCodec
+from generator.toy.config import SIGMAS as TOY_SIGMAS
 from generator.toy.config import WEIGHTS as TOY_WEIGHTS
-from generator.toy.sampler import SIGMAS as TOY_SIGMAS
 from generator.wan.reference_numerics import NUMERICS
 from generator.wan.vae import DecodeNext
 from generator.weights.checkpoints import load_transformer

@@ -7,7 +7,6 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
 
 import torch
 
@@ -21,16 +20,12 @@ from generator.corpus.folder import SUFFIX, WORK
 from generator.corpus.making import JOB
 from generator.corpus.places import about_places, known_places
 from generator.history.history import History
-from generator.noise import JoinedNoise
 from generator.options.groups import selection, window_changes
 from generator.options.model import load
 from generator.processes.progress import JsonMeter
-from generator.requests.generate import config_of, video_spec
+from generator.requests.generate import config_of, roll, video_spec
 from generator.requests.plan import PLAN, Plan
 from generator.requests.request import Request
-from generator.rollout import RolledBlock, rollout
-from generator.rollout_config import RolloutConfig
-from generator.story.text import PromptTrack
 from memory_service.memory import Memory
 from memory_service.types import VideoKey
 
@@ -85,7 +80,7 @@ class Maker:
         key, blocks = VideoKey(POOL, order.name), []
         with History(self._memory, key, spec) as history:
             meter.begin(order.name)
-            for block in self._roll(request, config, history):
+            for block in roll(request, config, self._backbone, self._encoder, history):
                 blocks.append(block.latents.cpu())
                 meter.advance(order.name, len(block.span))
         self._memory.drop_video(key)
@@ -101,16 +96,6 @@ class Maker:
             JOB: json.dumps(job.description, sort_keys=True),
         }
         write_video(self._options.out / f"{order.name}{SUFFIX}", torch.cat(blocks), about, places)
-
-    def _roll(self, request: Request, config: RolloutConfig, history: History) -> Iterator[RolledBlock]:
-        track = PromptTrack.of(request.schedule, self._backbone.text, request.num_blocks)
-        noise = JoinedNoise(
-            request.noise,
-            block_frames=request.block_frames,
-            passes=len(config.sampling.steps),
-            latent_shape=config.geometry.latent_shape,
-        )
-        return rollout(self._backbone.model, config, track, noise, self._encoder, history)
 
     def _request(self, order: Order) -> Request:
         return Request(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from generator.errors import ConfigError
 from generator.kv.modes import DEFAULT_MODE
 from generator.options import survival as survival_options
-from generator.options.groups import METHODS, is_given
+from generator.options.groups import METHODS, check_selection, is_given
 from generator.story.switching import FADE, RECACHE
 
 
@@ -19,6 +19,7 @@ def check(options: argparse.Namespace) -> None:
     for name, (holds, needed) in ONLY_WITH.items():
         if is_given(options, name) and not holds(options):
             raise ConfigError(f"--{name.replace('_', '-')} needs {needed}")
+    check_selection(options, options.method or METHODS[:1])
 
 
 def continues(options: argparse.Namespace) -> bool:
@@ -41,12 +42,6 @@ def recreates(options: argparse.Namespace) -> bool:
     return options.kv not in (None, DEFAULT_MODE)
 
 
-def searches(options: argparse.Namespace) -> bool:
-    from generator.methods import policy_named
-
-    return any(policy_named(name).searches for name in options.method or METHODS[:1])
-
-
 def recaches(options: argparse.Namespace) -> bool:
     """Whether a method does, now or in a branch with another prompt."""
     from generator.methods import policy_named
@@ -61,8 +56,6 @@ ONLY_WITH: Mapping[str, tuple[Callable[[argparse.Namespace], bool], str]] = {
     "fade": (fades, f"--old-history {FADE}"),
     "memory_patience": (degrades, f"--on-memory-loss {survival_options.DEGRADE}"),
     "kv_layout": (recreates, "--kv bounded or latent: otherwise nothing is re-created"),
-    "min_gap": (searches, "a method that searches, such as longlive_rag"),
-    "mmr": (searches, "a method that searches, such as longlive_rag"),
     "recache_sink": (recaches, f"--at-switch {RECACHE}, or a method that does so by itself"),
 }
 """Option -> where it does something, and that in words."""

@@ -103,7 +103,7 @@ def generate_one(
     with history_of(request, key, spec, plan, memory) as history:
         with VideoWriter(video_file, fps=backbone.decoder.fps) as video:
             meter.begin(name)
-            for block in _roll(request, config, backbone, encoder, history):
+            for block in roll(request, config, backbone, encoder, history):
                 frames = decode(block.latents)
                 video.append(frames)
                 blocks.append(replace(block, latents=block.latents.cpu()))
@@ -205,9 +205,10 @@ def _story(request: Request) -> dict[str, str]:
     return {name: json.dumps(value) for name, value in parts.items()}
 
 
-def _roll(
+def roll(
     request: Request, config: RolloutConfig, backbone: Backbone, encoder: Encoder, history: History
 ) -> Iterator[RolledBlock]:
+    """The blocks of a request by one method, as they are made. Raises what `rollout` raises."""
     track = PromptTrack.of(request.schedule, backbone.text, request.num_blocks)
     noise = JoinedNoise(
         request.noise,

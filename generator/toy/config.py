@@ -7,6 +7,10 @@ from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
 
+SIGMAS = (1, 0.973, 0.945, 0.918, 0.891, 0.864, 0.836, 0.809, 0.782, 0.755, 0.727, 0.7, 0.55, 0.4, 0.22, 0.1)
+"""Noise levels of the passes. The model is not distilled: new columns are decided, one after the
+other, at high noise. 16 passes recall the most; 12 run a quarter faster and look as good."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:

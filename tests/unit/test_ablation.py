@@ -11,13 +11,14 @@ from benchmarks.ablation import plot
 from benchmarks.ablation.arms import ARMS, FULL, ORACLE_ARM, RANDOM, RELATIVE
 from benchmarks.ablation.measures import CEILING_DB, Worth, coverage, worth
 from benchmarks.ablation.report import document
-from benchmarks.ablation.runs import Job, read, run, run_all
+from benchmarks.ablation.runs import Job, read, roll, run, run_all
 from benchmarks.ablation.statistics import difference
 from benchmarks.ablation.stories import NUM_FRAMES, Story, from_nothing, stories
 from generator.backbones import TOY_WEIGHTS
 from generator.configs import Window
 from generator.methods.context import Context, Placed, block_spans, eligible
 from generator.records.revisit import returns
+from generator.toy.codec import ToyCodec
 from generator.toy.prompts import parse
 from generator.toy.world import VIEW_CELLS, paint
 from memory_service.types import Handle, VideoKey
@@ -72,6 +73,26 @@ def test_the_oracle_retrieves_eligible_frames_that_show_what_is_needed(story) ->
     assert coverage(cells, contexts, back) > 0.95
     assert coverage(cells, attended(RANDOM, story, NUM_FRAMES), back) < 0.6
     assert coverage(cells, attended(RELATIVE, story, NUM_FRAMES), back) == 0
+
+
+@pytest.mark.parametrize("arm", [RANDOM, ORACLE_ARM])
+def test_a_given_past_retrieves_nothing(arm) -> None:
+    given = 60
+    policy = arm.policy(stories(1)[0].cells(NUM_FRAMES).tolist(), given)
+    chosen = {span.start: policy.chosen(WINDOW, span) for span in block_spans(40, WINDOW)}
+    assert not any(frames for start, frames in chosen.items() if start < given)
+    assert all(len(frames) == WINDOW.top_k for start, frames in chosen.items() if start >= given)
+
+
+def test_what_is_given_begins_the_video_and_can_be_retrieved(tmp_path) -> None:
+    frames, contexts = roll(job(tmp_path, FULL))
+    given = SHORT.given(ToyCodec.load(TOY_WEIGHTS / "codec.safetensors"))
+    true = ToyCodec.load(TOY_WEIGHTS / "codec.safetensors").decode(given)
+    assert np.array_equal(frames[: SHORT.given_frames], true)
+    assert len(frames) == SHORT_FRAMES
+    retrieved = {placed.source.frame for context in contexts for placed in context.retrieved}
+    assert retrieved
+    assert max(retrieved) < SHORT.given_frames
 
 
 def test_coverage_counts_the_columns_that_local_frames_lack() -> None:

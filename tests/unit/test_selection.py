@@ -57,5 +57,5 @@ def test_options_say_how_frames_are_chosen() -> None:
 @pytest.mark.parametrize("words", [["--min-gap", "4"], ["--mmr", "0.7"]])
 def test_where_nothing_is_searched_they_are_refused(words) -> None:
     options = parser().parse_args(["run", "--prompt", "a village", "--method", "random_memory", *words])
-    with pytest.raises(ConfigError, match=f"{words[0]} needs a method that searches"):
+    with pytest.raises(ConfigError, match="need a method that searches, got random_memory"):
         option_combinations.check(options)

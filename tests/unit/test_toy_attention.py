@@ -5,6 +5,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 import torch
+from batched_rollouts import Rollouts, eligible
 from diffusers import WanTransformer3DModel
 
 from encoder.model import AvgPool
@@ -18,7 +19,6 @@ from generator.rollout_config import RolloutConfig
 from generator.toy.config import ModelConfig
 from generator.toy.model import build
 from generator.toy.prompts import encode
-from generator.toy.sampler import Rollouts, eligible
 from generator.wan.causal_wan import CausalWan
 from memory_service.types import VideoKey
 

@@ -1,4 +1,4 @@
-"""Batched rollouts of the toy model: many videos in one forward, for looking and measuring.
+"""Batched rollouts of the toy by the attention of its training: a second implementation to compare with.
 
 The same contexts, positions and sampling as generator/rollout.py (a test holds them together),
 without a memory service: V videos advance block by block in one batch, history stays in tensors.
@@ -16,14 +16,11 @@ from torch import Tensor
 
 from generator.story.text import PromptTrack
 from generator.toy.attention import Plan, context_plan, install
+from generator.toy.config import SIGMAS
 from generator.toy.context import CONTEXT_FRAMES, WINDOW, layout
 from generator.toy.prompts import BLOCK_FRAMES
 
 GUARD = 5
-SIGMAS = (1, 0.973, 0.945, 0.918, 0.891, 0.864, 0.836, 0.809, 0.782, 0.755, 0.727, 0.7, 0.55, 0.4, 0.22, 0.1)
-"""Noise levels of the passes. The model is not distilled: new columns are decided, one after the
-other, at high noise. 16 passes recall the most; 12 run a quarter faster and look as good."""
-
 Retrieve = Callable[[Tensor, int], list[np.ndarray]]
 """(latents so far [V, t, 16, 8, 8], t) -> frames for the block at t, one array per video."""
 

@@ -9,6 +9,7 @@ from itertools import combinations
 import pytest
 from tiny_rollouts import TinyRollouts
 
+from generator.__main__ import main
 from generator.errors import ConfigError
 from generator.options import combinations as option_combinations
 from generator.options.groups import parser, selection
@@ -59,3 +60,11 @@ def test_where_nothing_is_searched_they_are_refused(words) -> None:
     options = parser().parse_args(["run", "--prompt", "a village", "--method", "random_memory", *words])
     with pytest.raises(ConfigError, match="need a method that searches, got random_memory"):
         option_combinations.check(options)
+
+
+def test_a_batch_without_a_method_that_searches_refuses_them_too(tmp_path, capsys) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a village at noon\n")
+    words = ["batch", str(prompts), "--methods", "native,relative", "--mmr", "0.5", "--dry-run"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 1
+    assert "need a method that searches, got native, relative" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from memory_service.types import Policy as Selection
 from memory_service.types import Span
 
 AVG_POOL = "avg-pool"
-ORACLE = "oracle_memory"
+ORACLE, NEAREST = "oracle_memory", "nearest_memory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,11 @@ class Arm:
 
         Of a past that is given nobody knows what it would have attended: it is passed with nothing retrieved.
         """
-        if self.method == ORACLE:
-            oracle = OracleMemory(ORACLE, filled_by="newest", cells=tuple(cells))
-            return Afterwards(ORACLE, "newest", inner=oracle, given_frames=given_frames)
+        if self.method in (ORACLE, NEAREST):
+            told = TrueMemory(
+                self.method, filled_by="newest", cells=tuple(cells), ahead=self.method == ORACLE
+            )
+            return Afterwards(self.method, "newest", inner=told, given_frames=given_frames)
         policy = policy_named(self.method)
         if isinstance(policy, Retrieving):
             return Afterwards(policy.name, policy.filled_by, inner=policy, given_frames=given_frames)
@@ -55,18 +57,21 @@ class Afterwards(Retrieving):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OracleMemory(Retrieving):
-    """Retrieves by the camera's true path: of each place its first visit, nearest to the coming block first.
+class TrueMemory(Retrieving):
+    """Retrieves by the camera's true path: of each place its first visit, the nearest first.
 
-    It knows where the camera will be, which no method can that is asked with the last frame; of what it
-    retrieves nothing is newer than what the others may retrieve.
+    Of what it retrieves nothing is newer than what the others may retrieve.
     """
 
     cells: tuple[int, ...]
 
+    ahead: bool
+    """Nearest to the coming block, which no method knows that is asked with the last frame; or to that frame:
+    what an embedding would find that knew places perfectly."""
+
     def chosen(self, window: Window, span: Span, since: int = 0) -> Sequence[int]:
         allowed = eligible(window, span)
-        middle = self.cells[(span.start + span.stop - 1) // 2]
+        middle = self.cells[(span.start + span.stop - 1) // 2 if self.ahead else max(span.start - 1, 0)]
         visits: dict[int, int] = {}
         for frame in range(max(allowed.start, since), allowed.stop):
             visits.setdefault(self.cells[frame], frame)
@@ -78,6 +83,7 @@ FULL = Arm(name="full loss", method="longlive_rag", encoder="full")
 RELATIVE = Arm(name="relative", method="relative")
 RANDOM = Arm(name="random memory", method="random_memory")
 ORACLE_ARM = Arm(name="oracle memory", method=ORACLE)
+NEAREST_ARM = Arm(name="nearest true place", method=NEAREST)
 
 ARMS = (
     Arm(name="native", method="native"),
@@ -89,6 +95,7 @@ ARMS = (
     FULL,
     Arm(name="full, gap 4", method="longlive_rag", encoder="full", selection=Selection(min_gap_frames=4)),
     Arm(name="full, MMR 0.7", method="longlive_rag", encoder="full", selection=Selection(mmr_lambda=0.7)),
+    NEAREST_ARM,
     ORACLE_ARM,
 )
 

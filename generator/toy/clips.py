@@ -105,15 +105,15 @@ def sample_batch(bank: WorldBank, config: TrainConfig, rng: np.random.Generator)
     return Batch(contexts[: before // BLOCK_FRAMES], contexts, captions, *tables)
 
 
-def sample_camera(num_blocks: int, rng: np.random.Generator) -> tuple[str, ...]:
-    """Camera words per block: moves of 1 to 9 blocks, mostly turning back, some holds of 1 to 6."""
+def sample_camera(num_blocks: int, longest: int, rng: np.random.Generator) -> tuple[str, ...]:
+    """Camera words per block: moves of 1 to `longest` blocks, mostly turning back, some holds of 1 to 6."""
     words: list[str] = []
     direction = str(rng.choice(("left", "right")))
     while len(words) < num_blocks:
         if rng.random() < 0.2:
             words += ["hold"] * int(rng.integers(1, 7))
         else:
-            words += [direction] * int(rng.integers(1, 10))
+            words += [direction] * int(rng.integers(1, longest + 1))
             direction = "left" if direction == "right" else "right"
     return tuple(words[:num_blocks])
 
@@ -122,7 +122,7 @@ def _sample_clip(
     bank: WorldBank, config: TrainConfig, blocks: int, num_astray: int, rng: np.random.Generator
 ) -> Clip:
     world = int(rng.integers(len(bank.scenes)))
-    words = sample_camera(blocks, rng)
+    words = sample_camera(blocks, int(rng.choice(config.longest_moves)), rng)
     path = camera_cells(words)
     path = path - path.min()
     path = path + int(rng.integers(0, bank.cells - VIEW_CELLS - path.max() + 1))
@@ -130,7 +130,7 @@ def _sample_clip(
     method = str(rng.choice(names, p=shares))
     views, phases = path[:, None] + np.arange(VIEW_CELLS), np.arange(len(path)) % 2
     latents = bank.view_latents(world, views, phases)
-    tables = _context_tables(method, path, _likeness(latents), config.alike_share, rng)
+    tables = _context_tables(method, path, _likeness(latents, rng), config, rng)
     astray = rng.permutation(np.arange(1, blocks - 1))[:num_astray]
     if num_astray:
         shown = np.concatenate([_lead_astray(block, views, tables[0], bank.cells, rng) for block in astray])
@@ -169,14 +169,20 @@ def _lead_astray(
     return np.where(np.isin(shown, wrong), shown - first + elsewhere, shown)
 
 
-def _likeness(latents: Tensor) -> np.ndarray:
-    """Cosines [F, F] of latents [F, 16, 8, 8], averaged over rows and columns."""
-    means = F.normalize(latents.mean((-2, -1)), dim=-1)
-    return (means @ means.T).numpy()
+def _likeness(latents: Tensor, rng: np.random.Generator) -> np.ndarray:
+    """Cosines [F, F] of latents [F, 16, 8, 8] in an embedding of their rows that is this clip's own.
+
+    Random projections, narrow and wide: what retrieval finds must not be known from one embedding's mistakes.
+    """
+    rows = latents.mean(-1).flatten(1)
+    width = int(rng.choice((4, 8, 16)))
+    projection = torch.from_numpy(rng.standard_normal((rows.shape[1], width))).float()
+    embeddings = F.normalize(rows @ projection, dim=-1)
+    return (embeddings @ embeddings.T).numpy()
 
 
 def _context_tables(
-    method: str, path: np.ndarray, alike: np.ndarray, alike_share: float, rng: np.random.Generator
+    method: str, path: np.ndarray, alike: np.ndarray, config: TrainConfig, rng: np.random.Generator
 ) -> tuple[np.ndarray, ...]:
     blocks = len(path) // BLOCK_FRAMES
     frames = np.full((blocks, CONTEXT_FRAMES), -1)
@@ -186,9 +192,11 @@ def _context_tables(
     for block in range(blocks):
         start = block * BLOCK_FRAMES
         uses_memory = method == "longlive_rag" and start > 0
-        retrieved = (
-            choose_retrieved(path, start, rng, alike, alike_share) if uses_memory else np.zeros(0, int)
-        )
+        retrieved = np.zeros(0, int)
+        if uses_memory:
+            retrieved = choose_retrieved(
+                path, start, rng, alike, config.alike_share, config.early_share, config.same_way_share
+            )
         plan = layout(method, start, retrieved, gap if start > 9 else 0)
         frames[block, : len(plan.frames)] = plan.frames
         positions[block, : len(plan.positions)] = plan.positions

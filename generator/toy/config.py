@@ -58,6 +58,12 @@ class TrainConfig:
     """Blocks of each long clip that their next block attends to in a version gone astray."""
     alike_share: float = 0.0
     """Share of the blocks that retrieve what looks alike, rather than what is near."""
+    early_share: float = 0.0
+    """Share of the blocks that retrieve nothing newer than some earlier frame."""
+    same_way_share: float = 0.0
+    """Share of the blocks that retrieve nothing but earlier moves in the direction of the coming one."""
+    longest_moves: tuple[int, ...] = (9,)
+    """Blocks that a camera move lasts at most; one of these for each clip."""
     context_noise: float = 0.15
     """Largest standard deviation of the noise on clean context latents."""
     own_context_from: float = 0.6
@@ -77,12 +83,13 @@ class TrainConfig:
 
 
 def phases(seed: int, hours: float) -> tuple[TrainConfig, ...]:
-    """The whole training: everything at first, then four times more on new worlds, mostly recalling.
+    """The whole training: everything at first, then five times more on new worlds, mostly recalling.
 
     The later phases restart the learning rate, lean to high noise, where new columns are decided,
     and keep contexts clean: without them retrieved places come back for two blocks and then drift.
-    The fourth teaches to come back from that: to trust older frames where the newest went astray. The last
-    one teaches to tell a place from its likes: without it a world repeats what it retrieves.
+    The fourth teaches to come back from that: to trust older frames where the newest went astray. The fifth
+    teaches to tell a place from its likes: without it a world repeats what it retrieves. The last teaches to
+    know a place again that was passed in the same direction: without it only the way back is remembered.
     """
     first = TrainConfig(seed=seed)
     recalling = replace(
@@ -97,13 +104,31 @@ def phases(seed: int, hours: float) -> tuple[TrainConfig, ...]:
         own_context_from=2.0,
         method_shares=(("longlive_rag", 0.9), ("relative", 0.05), ("native", 0.05)),
     )
-    shares = (first.hours, 0.2, 0.36, 0.95, 0.33)
+    shares = (first.hours, 0.2, 0.36, 0.95, 0.33, 0.85, 0.42)
     configs = (
         first,
         replace(recalling, seed=seed + 7),
         replace(recalling, seed=seed + 8),
         replace(recalling, seed=seed + 9, worlds=2000, astray_blocks=8),
         replace(recalling, seed=seed + 10, worlds=2000, astray_blocks=8, alike_share=0.7),
+        replace(
+            recalling,
+            seed=seed + 11,
+            worlds=2400,
+            astray_blocks=8,
+            alike_share=0.5,
+            early_share=0.5,
+            longest_moves=(3, 5, 9),
+        ),
+        replace(
+            recalling,
+            seed=seed + 12,
+            worlds=2000,
+            astray_blocks=6,
+            alike_share=0.3,
+            same_way_share=0.6,
+            longest_moves=(3, 4, 5),
+        ),
     )
     return tuple(
         replace(config, hours=hours * share / sum(shares))
@@ -111,5 +136,5 @@ def phases(seed: int, hours: float) -> tuple[TrainConfig, ...]:
     )
 
 
-HOURS = 3.11
+HOURS = 4.38
 """Of all phases together."""

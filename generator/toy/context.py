@@ -51,16 +51,25 @@ def choose_retrieved(
     rng: np.random.Generator,
     alike: np.ndarray | None = None,
     alike_share: float = 0.0,
+    early_share: float = 0.0,
+    same_way_share: float = 0.0,
 ) -> np.ndarray:
     """Imitate what retrieval finds: mostly views near the last one, duplicates included.
 
     cells are camera cells of the clip's frames. In `alike_share` of the blocks, all or half of the frames
     are those that look most like the last one, wherever they are, by cosines `alike` [frames, frames].
     There is no guard, unlike in rollouts: clips are short, and without it most blocks after a turn have
-    something to recall.
+    something to recall. But what was seen last was mostly seen the other way round, and a place must be
+    known from both: `early_share` of the blocks recall nothing after some earlier frame, `same_way_share`
+    only earlier moves in the direction of the coming one, where there was one.
     """
     eligible = np.arange(1, max(start - LOCAL, 1))
     budget = RETRIEVED if rng.random() < 0.85 else int(rng.integers(0, RETRIEVED))
+    if len(eligible) > RETRIEVED and rng.random() < early_share:
+        eligible = eligible[: int(rng.integers(RETRIEVED, len(eligible)))]
+    if rng.random() < same_way_share:
+        same_way = _passed_the_same_way(cells, start, eligible)
+        eligible = same_way if len(same_way) >= BLOCK_FRAMES else eligible
     if len(eligible) <= budget:
         return eligible[:budget]
     if rng.random() < alike_share:
@@ -74,3 +83,11 @@ def choose_retrieved(
     target = cells[start - 1] if kind == 0 else cells[start + 1]
     distance = np.abs(cells[eligible] - target) + rng.uniform(0, rng.choice((0.1, 3.0)), len(eligible))
     return eligible[np.argsort(distance, kind="stable")[:budget]]
+
+
+def _passed_the_same_way(cells: np.ndarray, start: int, frames: np.ndarray) -> np.ndarray:
+    """Those of `frames` in which the camera moved as it will, before the move that it is in."""
+    steps = np.diff(cells, prepend=cells[0])
+    otherwise = np.flatnonzero(steps[1:start] != steps[start]) + 1
+    before = otherwise[-1] if len(otherwise) else 0
+    return frames[(steps[frames] == steps[start]) & (frames < before)]

@@ -7,12 +7,10 @@ from functools import cache
 import numpy as np
 
 from generator.toy.palette import (
-    FOLIAGE,
     LIT,
     PINE,
-    ROCK,
-    ROCK_DARK,
-    ROOFS,
+    RED,
+    SLATE,
     SNOW,
     STONE,
     STONE_DARK,
@@ -46,16 +44,11 @@ def disc(art: np.ndarray, y: float, x: float, radius: float, color: tuple) -> No
 
 
 @cache
-def ground_object(kind: str, season: str, lit: bool) -> np.ndarray:
-    """Sprite of a house, church, tree, pine, tower or wall."""
-    snowy = season == "winter"
+def ground_object(kind: str, snowy: bool, lit: bool) -> np.ndarray:
+    """Sprite of a church, pine, tower or wall, which look the same wherever they stand."""
     match kind:
-        case "house_red" | "house_blue":
-            return _house(ROOFS[kind.removeprefix("house_")], snowy, lit)
         case "church":
             return _church(snowy, lit)
-        case "tree":
-            return _tree(FOLIAGE[season])
         case "pine":
             return _pine(snowy)
         case "tower":
@@ -64,7 +57,8 @@ def ground_object(kind: str, season: str, lit: bool) -> np.ndarray:
             return _wall(snowy)
 
 
-def _house(roof: tuple, snowy: bool, lit: bool) -> np.ndarray:
+@cache
+def house(roof: tuple, snowy: bool, lit: bool) -> np.ndarray:
     art = blank(24, 3)
     box(art, 12, 2, 12, 20, WALL)
     gable(art, 2, 0, 10, 24, roof)
@@ -79,9 +73,9 @@ def _house(roof: tuple, snowy: bool, lit: bool) -> np.ndarray:
 def _church(snowy: bool, lit: bool) -> np.ndarray:
     art = blank(38, 4)
     box(art, 24, 2, 14, 28, WALL)
-    gable(art, 16, 8, 8, 24, SNOW if snowy else ROOFS["church"])
+    gable(art, 16, 8, 8, 24, SNOW if snowy else SLATE)
     box(art, 14, 2, 24, 10, WALL)
-    gable(art, 0, 0, 14, 14, ROOFS["church"])
+    gable(art, 0, 0, 14, 14, SLATE)
     box(art, 19, 5, 5, 4, LIT if lit else UNLIT)
     box(art, 29, 5, 9, 4, WOOD)
     for x in (16, 24):
@@ -89,7 +83,8 @@ def _church(snowy: bool, lit: bool) -> np.ndarray:
     return art
 
 
-def _tree(foliage: tuple) -> np.ndarray:
+@cache
+def tree(foliage: tuple) -> np.ndarray:
     art = blank(24, 2)
     box(art, 13, 6, 11, 4, WOOD)
     disc(art, 8, 8, 7.6, foliage)
@@ -110,7 +105,7 @@ def _pine(snowy: bool) -> np.ndarray:
 def _tower(snowy: bool, lit: bool) -> np.ndarray:
     art = blank(42, 2)
     box(art, 0, 7, 9, 1, STONE_DARK)
-    box(art, 1, 8, 4, 7, ROOFS["red"])
+    box(art, 1, 8, 4, 7, RED)
     for x in (1, 7, 12):
         box(art, 8, x, 4, 3, SNOW if snowy else STONE)
     box(art, 12, 1, 30, 14, STONE)
@@ -145,12 +140,12 @@ def sky_object(color: tuple, starry: bool) -> np.ndarray:
 
 
 @cache
-def mountain(cells: int, height: int) -> np.ndarray:
+def mountain(cells: int, height: int, light: tuple, shade: tuple) -> np.ndarray:
     art = blank(height, cells)
     width = cells * CELL
-    gable(art, 0, 0, height, width, ROCK)
+    gable(art, 0, 0, height, width, light)
     shaded = art[:, width // 2 :, 3] > 0
-    art[:, width // 2 :][shaded] = (*ROCK_DARK, 1.0)
+    art[:, width // 2 :][shaded] = (*shade, 1.0)
     gable(art, 0, width // 3, height // 3, width // 3, SNOW)
     return art
 
@@ -171,7 +166,7 @@ def sailboat() -> np.ndarray:
     box(art, 0, 7, 13, 1, WOOD)
     for row in range(11):
         box(art, 1 + row, 8, 1, 1 + row // 2, SNOW)
-        box(art, 1 + row, 7 - row // 3, 1, row // 3, ROOFS["red"])
+        box(art, 1 + row, 7 - row // 3, 1, row // 3, RED)
     box(art, 13, 2, 1, 12, WOOD)
     box(art, 14, 3, 2, 10, WOOD)
     return art
@@ -197,7 +192,7 @@ def companion(kind: str, phase: int, ink: tuple) -> np.ndarray:
             box(art, y, 10 + step, 2, 1, ink)
     elif kind == "balloon":
         y = 2 * phase
-        disc(art, 7 + y, 8, 6.6, ROOFS["red"])
+        disc(art, 7 + y, 8, 6.6, RED)
         for x in (5, 9):
             striped = art[:, x : x + 2, 3] > 0
             art[:, x : x + 2][striped] = (*LIT, 1.0)

@@ -29,12 +29,17 @@ SUN_SPOT = {"noon": (9, 6.5), "dawn": (20, 7.0), "dusk": (21, 7.5), "night": (10
 """Row of the centre, and radius."""
 
 KINDS = {
-    "village": (("house_red", 0.3), ("house_blue", 0.3), ("church", 0.12), ("tree", 0.28)),
-    "forest": (("tree", 0.42), ("pine", 0.46), ("house_red", 0.12)),
+    "village": (("house", 0.6), ("church", 0.12), ("tree", 0.28)),
+    "forest": (("tree", 0.42), ("pine", 0.46), ("house", 0.12)),
     "castle": (("tower", 0.36), ("wall", 0.36), ("tree", 0.28)),
 }
 
-Choices = Sequence[tuple[np.ndarray, float]]
+STRETCH = (6, 12)
+"""Cells, shortest and longest, over which fields, rocks, roofs and leaves keep their colour, each for itself:
+so a place can be told from another that has the same things."""
+
+Choices = Sequence[tuple[Sequence[np.ndarray], float]]
+"""Kinds of things, and the share of each: the sprite that it has at each cell."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +68,13 @@ def view_variants(phase: int) -> np.ndarray:
 
 
 def paint(scene: Scene, num_cells: int, rng: np.random.Generator) -> Panorama:
-    """Paint a panorama: positions are random, the look of each thing is fixed by the scene."""
+    """Paint a panorama: the scene says what there is, chance where it stands and what colour it has there."""
     air, land = _layer(num_cells), _layer(num_cells)
     sky_object = sprites.sky_object(palette.CLOUD[scene.time], scene.time == "night")
-    _scatter(air, [(sky_object, 1.0)], rng, gaps=(2, 5), feet=(16, 24))
+    _scatter(air, [([sky_object] * num_cells, 1.0)], rng, gaps=(2, 5), feet=(16, 24))
     _paint_skyline(land, scene, rng)
     _paint_ground(land, scene, rng)
-    lit = scene.time in ("dusk", "night")
-    kinds = KINDS[scene.settlement]
-    objects = [(sprites.ground_object(kind, scene.season, lit), share) for kind, share in kinds]
-    _scatter(land, objects, rng, gaps=(0, 2), feet=(FEET,))
+    _scatter(land, _objects(scene, num_cells, rng), rng, gaps=(0, 2), feet=(FEET,))
     lights = (land[..., :3] == np.float32(palette.LIT)).all(-1)
     land[..., :3] *= np.float32(palette.TINT[scene.time])
     land[lights, :3] = palette.LIT
@@ -81,6 +83,15 @@ def paint(scene: Scene, num_cells: int, rng: np.random.Generator) -> Panorama:
 
 def _layer(num_cells: int) -> np.ndarray:
     return np.zeros((HEIGHT, num_cells * CELL, 4), np.float32)
+
+
+def _stretches(num_colours: int, num_cells: int, rng: np.random.Generator) -> np.ndarray:
+    """Number of the colour of each cell, for one kind of thing: neighbouring stretches differ."""
+    colours: list[int] = []
+    while len(colours) < num_cells:
+        others = [colour for colour in range(num_colours) if colour not in colours[-1:]]
+        colours += [int(rng.choice(others))] * int(rng.integers(STRETCH[0], STRETCH[1] + 1))
+    return np.array(colours[:num_cells])
 
 
 def _paste(layer: np.ndarray, art: np.ndarray, feet: int, cell: int) -> None:
@@ -100,38 +111,67 @@ def _scatter(
     shares = np.array([share for _, share in choices])
     cell = int(rng.integers(0, 4))
     while cell * CELL < layer.shape[1]:
-        art = choices[rng.choice(len(choices), p=shares / shares.sum())][0]
+        art = choices[rng.choice(len(choices), p=shares / shares.sum())][0][cell]
         _paste(layer, art, int(rng.choice(feet)), cell)
         cell += art.shape[1] // CELL + int(rng.integers(gaps[0], gaps[1] + 1))
 
 
+def _objects(scene: Scene, num_cells: int, rng: np.random.Generator) -> Choices:
+    """What stands on the ground; roofs and leaves have the colour of their stretch."""
+    snowy, lit = scene.season == "winter", scene.time in ("dusk", "night")
+    leaves = palette.FOLIAGE[scene.season]
+    roof, leaf = (_stretches(len(colours), num_cells, rng) for colours in (palette.ROOFS, leaves))
+    looks = {
+        "house": [sprites.house(palette.ROOFS[colour], snowy, lit) for colour in roof],
+        "tree": [sprites.tree(leaves[colour]) for colour in leaf],
+    }
+    for kind in ("church", "pine", "tower", "wall"):
+        looks[kind] = [sprites.ground_object(kind, snowy, lit)] * num_cells
+    return [(looks[kind], share) for kind, share in KINDS[scene.settlement]]
+
+
 def _paint_skyline(land: np.ndarray, scene: Scene, rng: np.random.Generator) -> None:
+    num_cells = land.shape[1] // CELL
     match scene.skyline:
         case "mountains":
-            land[HORIZON - 5 : HORIZON] = (*palette.ROCK_DARK, 1.0)
-            art = [(sprites.mountain(6, 27), 0.5), (sprites.mountain(4, 17), 0.5)]
-            _scatter(land, art, rng, gaps=(0, 1), feet=(HORIZON,))
+            rocks = [palette.ROCKS[colour] for colour in _stretches(len(palette.ROCKS), num_cells, rng)]
+            land[HORIZON - 5 : HORIZON] = _row([shade for _, shade in rocks])
+            high, low = ([sprites.mountain(*size, *rock) for rock in rocks] for size in ((6, 27), (4, 17)))
+            _scatter(land, [(high, 0.5), (low, 0.5)], rng, gaps=(0, 1), feet=(HORIZON,))
         case "hills":
-            far = tuple(0.75 * c + 0.1 for c in palette.GRASS[scene.season])
-            land[HORIZON - 4 : HORIZON] = (*far, 1.0)
-            art = [(sprites.hill(6, 15, far), 0.5), (sprites.hill(4, 10, far), 0.5)]
-            _scatter(land, art, rng, gaps=(0, 1), feet=(HORIZON,))
+            fields = palette.FIELDS[scene.season]
+            far = [tuple(0.75 * c + 0.1 for c in colour) for colour in fields]
+            slopes = [far[colour] for colour in _stretches(len(far), num_cells, rng)]
+            land[HORIZON - 4 : HORIZON] = _row(slopes)
+            high, low = ([sprites.hill(*size, slope) for slope in slopes] for size in ((6, 15), (4, 10)))
+            _scatter(land, [(high, 0.5), (low, 0.5)], rng, gaps=(0, 1), feet=(HORIZON,))
         case _:
             land[HORIZON - 12 : HORIZON] = (*palette.WATER, 1.0)
             for row, start in ((HORIZON - 9, 1), (HORIZON - 5, 4), (HORIZON - 2, 2)):
                 for x in range(start, start + 3):
                     land[row, x::CELL] = (*palette.WAVE, 1.0)
-            art = [(sprites.sailboat(), 0.6), (sprites.mountain(4, 14), 0.4)]
-            _scatter(land, art, rng, gaps=(1, 4), feet=(HORIZON - 5,))
+            rocks = [palette.ROCKS[colour] for colour in _stretches(len(palette.ROCKS), num_cells, rng)]
+            islands = [sprites.mountain(4, 14, *rock) for rock in rocks]
+            boats = [sprites.sailboat()] * num_cells
+            _scatter(land, [(boats, 0.6), (islands, 0.4)], rng, gaps=(1, 4), feet=(HORIZON - 5,))
 
 
 def _paint_ground(land: np.ndarray, scene: Scene, rng: np.random.Generator) -> None:
-    grass = np.float32(palette.GRASS[scene.season])
-    land[HORIZON:] = (*grass, 1.0)
+    """Fields behind the path and before it."""
+    fields, num_cells = palette.FIELDS[scene.season], land.shape[1] // CELL
+    far, near = ([fields[colour] for colour in _stretches(len(fields), num_cells, rng)] for _ in range(2))
+    land[HORIZON:] = _row(far)
     land[FEET - 2 : FEET + 3] = (*palette.PATH, 1.0)
-    land[FEET + 3 :] = (*(0.86 * grass), 1.0)
+    land[FEET + 3 :] = _row([tuple(0.9 * c for c in colour) for colour in near])
     tuft = sprites.tuft(palette.FLOWER[scene.season])
-    _scatter(land, [(tuft, 1.0)], rng, gaps=(0, 3), feet=(HEIGHT,))
+    _scatter(land, [([tuft] * num_cells, 1.0)], rng, gaps=(0, 3), feet=(HEIGHT,))
+
+
+def _row(colours: Sequence[tuple[float, ...]]) -> np.ndarray:
+    """Opaque pixels [cells * 8, 4], one colour for each cell."""
+    row = np.ones((len(colours) * CELL, 4), np.float32)
+    row[:, :3] = np.repeat(np.float32(colours), CELL, axis=0)
+    return row
 
 
 def _variants(air: np.ndarray, land: np.ndarray, scene: Scene) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.ablation import plot
-from benchmarks.ablation.arms import ARMS, FULL, ORACLE_ARM, RANDOM, RELATIVE
+from benchmarks.ablation.arms import ARMS, FULL, NEAREST_ARM, ORACLE_ARM, RANDOM, RELATIVE
 from benchmarks.ablation.measures import CEILING_DB, Worth, coverage, worth
 from benchmarks.ablation.report import document
 from benchmarks.ablation.runs import Job, read, roll, run, run_all
@@ -75,7 +75,19 @@ def test_the_oracle_retrieves_eligible_frames_that_show_what_is_needed(story) ->
     assert coverage(cells, attended(RELATIVE, story, NUM_FRAMES), back) == 0
 
 
-@pytest.mark.parametrize("arm", [RANDOM, ORACLE_ARM])
+def test_the_nearest_place_is_that_of_the_last_frame_and_was_first_seen_then() -> None:
+    story = stories(1)[0]
+    cells = story.cells(NUM_FRAMES)
+    for context in attended(NEAREST_ARM, story, NUM_FRAMES):
+        allowed, here = eligible(WINDOW, context.span), cells[context.span.start - 1]
+        seen = cells[allowed.start : allowed.stop].tolist()
+        chosen = [placed.source.frame - allowed.start for placed in context.retrieved]
+        assert all(seen.index(seen[frame]) == frame for frame in chosen), "first visits"
+        nearest = sorted(abs(cell - here) for cell in set(seen))[: WINDOW.top_k]
+        assert sorted(abs(seen[frame] - here) for frame in chosen) == nearest
+
+
+@pytest.mark.parametrize("arm", [RANDOM, NEAREST_ARM, ORACLE_ARM])
 def test_a_given_past_retrieves_nothing(arm) -> None:
     given = 60
     policy = arm.policy(stories(1)[0].cells(NUM_FRAMES).tolist(), given)

@@ -56,6 +56,31 @@ def test_retrieved_frames_are_old_distinct_and_at_most_six():
         assert all(0 < frame < start - LOCAL for frame in chosen)
 
 
+def test_a_place_is_recalled_from_one_direction_alone_when_only_early_frames_are_known():
+    """Right, left and right again: what is near was passed both ways, and first to the right."""
+    cells = np.concatenate([np.arange(20), np.arange(19, -1, -1), np.arange(8)])
+    rng = np.random.default_rng(0)
+
+    def share_of_first_pass(early_share: float) -> float:
+        draws = [choose_retrieved(cells, 45, rng, early_share=early_share) for _ in range(400)]
+        near = [
+            frames for frames in draws if len(frames) == 6 and np.abs(cells[frames] - cells[44]).max() < 8
+        ]
+        return float(np.mean([frames.max() < 20 for frames in near]))
+
+    assert share_of_first_pass(0.0) < 0.1 < 0.2 < share_of_first_pass(1.0)
+
+
+def test_of_earlier_moves_only_those_in_the_coming_direction_are_recalled_where_there_are_any():
+    cells = np.concatenate([np.arange(20), np.arange(19, -1, -1), np.arange(8)])
+    rng = np.random.default_rng(0)
+    going_right = [choose_retrieved(cells, 45, rng, same_way_share=1.0) for _ in range(50)]
+    assert all(frames.max() < 20 for frames in going_right if len(frames))
+    assert max(len(frames) for frames in going_right) == 6
+    for_the_first_time_left = [choose_retrieved(cells, 33, rng, same_way_share=1.0) for _ in range(50)]
+    assert any(len(frames) == 6 for frames in for_the_first_time_left)
+
+
 def test_what_looks_alike_is_retrieved_wherever_it_is():
     """Frame 4 looks like the last one, and is far from it; nothing else does."""
     cells = np.arange(48)

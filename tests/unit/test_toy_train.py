@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -6,9 +7,10 @@ import torch
 from rich.console import Console
 
 from generator.toy.card import elapsed
-from generator.toy.clips import MAX_ASTRAY_CELLS, WorldBank, sample_batch
+from generator.toy.clips import MAX_ASTRAY_CELLS, WorldBank, sample_batch, sample_camera
 from generator.toy.codec import ToyCodec
 from generator.toy.config import WEIGHTS, ModelConfig, TrainConfig, phases
+from generator.toy.training import train_codec
 from generator.toy.training.objective import sample_sigmas
 from generator.toy.training.train import Trainer
 
@@ -40,6 +42,24 @@ def test_training_runs_through_its_phases_and_resumes(codec, tmp_path):
     assert (np.diff(elapsed(resumed.rows)) >= 0).all()
 
 
+def test_a_codec_that_goes_on_keeps_its_latents(codec, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_codec, "WORLDS", 4)
+    path = tmp_path / "codec.safetensors"
+    train_codec.train_codec(path, seconds=0.5, before=WEIGHTS / "codec.safetensors")
+    trained = ToyCodec.load(path)
+    assert torch.equal(trained.analysis, codec.analysis)
+    assert torch.equal(trained.mean, codec.mean)
+    assert not torch.equal(trained.decoder[0].weight, codec.decoder[0].weight)
+
+
+@pytest.mark.parametrize("longest", [3, 9])
+def test_camera_moves_are_no_longer_than_asked(longest):
+    words = sample_camera(4000, longest, np.random.default_rng(0))
+    moves = [len(list(move)) for word, move in groupby(words) if word != "hold"]
+    assert min(moves) == 1
+    assert max(moves) == longest
+
+
 def test_elapsed_adds_up_the_phases():
     rows = [{"phase": n // 2, "seconds": 10.0 * (n % 2 + 1)} for n in range(6)]
     assert elapsed(rows).tolist() == [10, 20, 30, 40, 50, 60]
@@ -50,6 +70,7 @@ def test_phases_share_the_hours_and_end_on_recalling():
     assert first.seed == 3
     assert sum(phase.hours for phase in (first, *later)) == pytest.approx(2.0)
     assert all(dict(phase.method_shares)["longlive_rag"] == 0.9 for phase in later)
+    assert later[-1].same_way_share > 0
 
 
 def test_noise_levels_lean_high_and_reach_pure_noise():

@@ -1,3 +1,5 @@
+from itertools import groupby
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ import torch
 from generator.toy.codec import ToyCodec
 from generator.toy.config import WEIGHTS
 from generator.toy.prompts import ATTRIBUTES, Scene
-from generator.toy.world import CELL, paint
+from generator.toy.world import CELL, FEET, STRETCH, paint
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,26 @@ def test_every_word_changes_the_picture(name):
         assert view.shape == (64, 64, 3)
         assert view.dtype == np.uint8
         assert all(not np.array_equal(view, other) for other in views[:index])
+
+
+def test_fields_keep_their_colour_over_a_stretch_and_then_change():
+    panorama = paint(Scene(), 200, np.random.default_rng(5))
+    between_path_and_tufts = panorama.variants[0, FEET + 3]
+    cells = [tuple(colour) for colour in between_path_and_tufts[::CELL]]
+    lengths = [len(list(stretch)) for _, stretch in groupby(cells)]
+    assert len(lengths) > 10
+    assert min(lengths[:-1]) == STRETCH[0]
+    assert max(lengths) == STRETCH[1]
+    assert len(set(cells)) == 6
+
+
+def test_a_place_can_be_told_from_others_by_its_colours():
+    """Rows averaged over 40 cells that do not overlap: no two views are as good as the same."""
+    panorama = paint(Scene(settlement="forest"), 8 * 40, np.random.default_rng(6))
+    views = np.stack([panorama.view(cell, 0) for cell in range(0, 8 * 39, 8)])
+    rows = views.astype(float).mean(2).reshape(len(views), -1)
+    apart = np.abs(rows[:, None] - rows[None]).mean(-1) + 255 * np.eye(len(rows))
+    assert apart.min() > 2
 
 
 def test_a_camera_step_shifts_the_view_by_one_cell():

@@ -8,7 +8,6 @@ moving average; the folder is one that `reverie-generate --weights` takes.
 from __future__ import annotations
 
 import argparse
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -157,12 +156,12 @@ class Trainer:
         return True
 
 
-def fitted_codec(out: Path, seed: int, console: Console) -> ToyCodec:
-    """The codec in `out`, trained if it is not there."""
+def fitted_codec(out: Path, before: Path | None, seed: int, console: Console) -> ToyCodec:
+    """The codec in `out`; trained if it is not there, where there is one `before` only its decoder."""
     path = out / "codec.safetensors"
     if not path.exists():
         console.print("training the codec")
-        train_codec(path, seed=seed)
+        train_codec(path, seed=seed, before=before and before / "codec.safetensors")
     return ToyCodec.load(path)
 
 
@@ -171,13 +170,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/toy"))
     parser.add_argument("--hours", type=float, default=HOURS, help="of the transformer's training")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--follow", type=Path, metavar="WEIGHTS", help="only the phases that these lack")
+    parser.add_argument(
+        "--follow",
+        type=Path,
+        metavar="WEIGHTS",
+        help="go on from these: the decoder, and the phases that they lack",
+    )
     args = parser.parse_args()
     console = Console()
-    if args.follow:
-        args.out.mkdir(parents=True, exist_ok=True)
-        shutil.copy(args.follow / "codec.safetensors", args.out)
-    codec = fitted_codec(args.out, args.seed, console)
+    codec = fitted_codec(args.out, args.follow, args.seed, console)
     configs = phases(args.seed, args.hours)
     trainer = Trainer(configs, ModelConfig(), codec)
     if trainer.resume(args.out):

@@ -28,12 +28,19 @@ def sample_views(num_worlds: int, rng: np.random.Generator) -> np.ndarray:
     return np.stack(views)
 
 
-def train_codec(path: Path, seconds: float = 180, seed: int = 0) -> float:
-    """Train for about `seconds`, save to `path`, and return PSNR in dB on unseen worlds."""
+def train_codec(path: Path, seconds: float = 180, seed: int = 0, before: Path | None = None) -> float:
+    """Train for about `seconds`, save to `path`, and return PSNR in dB on unseen worlds.
+
+    From the codec in `before` only the decoder goes on: latents stay what a transformer knows.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    codec, frames = ToyCodec(), sample_views(WORLDS, rng)
-    codec.fit_encoder(frames)
+    frames = sample_views(WORLDS, rng)
+    if before:
+        codec = ToyCodec.load(before).train()
+    else:
+        codec = ToyCodec()
+        codec.fit_encoder(frames)
     latents = codec.encode(frames)
     targets = torch.from_numpy(frames).permute(0, 3, 1, 2)
     optimizer = torch.optim.AdamW(codec.decoder.parameters(), lr=2e-3, weight_decay=0.01)

@@ -71,11 +71,11 @@ class TrueMemory(Retrieving):
 
     def chosen(self, window: Window, span: Span, since: int = 0) -> Sequence[int]:
         allowed = eligible(window, span)
-        middle = self.cells[(span.start + span.stop - 1) // 2 if self.ahead else max(span.start - 1, 0)]
+        target = self.cells[(span.start + span.stop - 1) // 2 if self.ahead else span.start - 1]
         visits: dict[int, int] = {}
         for frame in range(max(allowed.start, since), allowed.stop):
             visits.setdefault(self.cells[frame], frame)
-        nearest = sorted(visits, key=lambda cell: (abs(cell - middle), visits[cell]))
+        nearest = sorted(visits, key=lambda cell: (abs(cell - target), visits[cell]))
         return [visits[cell] for cell in nearest[: window.top_k]]
 
 

@@ -81,8 +81,8 @@ HOW_TO_READ = f"""In brackets: 95 % bootstrap interval over videos, those of one
 - *elsewhere*: the same views against places that share nothing with them
 - *coverage*: of the columns that a returning block has to show and its local frames do not, the share that
   some retrieved frame was to show
-- *colour drift* (grey levels, RMS) and *detail* (1 is right): the last {LAST_FRAMES} frames against painted
-  views of the scene"""
+- *colour drift* (grey levels, RMS) and *detail* (edge energy, a ratio): the last {LAST_FRAMES} frames against
+  the usual look of the scene; what is given differs from it too, by as much as the figure shows"""
 
 FROM_NOTHING = """The same stories with nothing given: the generator makes the beginning as well, and
 what it comes back to is its own."""

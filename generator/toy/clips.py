@@ -195,7 +195,13 @@ def _context_tables(
         retrieved = np.zeros(0, int)
         if uses_memory:
             retrieved = choose_retrieved(
-                path, start, rng, alike, config.alike_share, config.early_share, config.same_way_share
+                path,
+                start,
+                rng,
+                alike,
+                alike_share=config.alike_share,
+                early_share=config.early_share,
+                same_way_share=config.same_way_share,
             )
         plan = layout(method, start, retrieved, gap if start > 9 else 0)
         frames[block, : len(plan.frames)] = plan.frames

@@ -61,7 +61,8 @@ class TrainConfig:
     early_share: float = 0.0
     """Share of the blocks that retrieve nothing newer than some earlier frame."""
     same_way_share: float = 0.0
-    """Share of the blocks that retrieve nothing but earlier moves in the direction of the coming one."""
+    """Share of the blocks that retrieve nothing but earlier moves in the direction of the coming one, where
+    there are any: about half of the blocks of short moves."""
     longest_moves: tuple[int, ...] = (9,)
     """Blocks that a camera move lasts at most; one of these for each clip."""
     context_noise: float = 0.15
@@ -83,13 +84,14 @@ class TrainConfig:
 
 
 def phases(seed: int, hours: float) -> tuple[TrainConfig, ...]:
-    """The whole training: everything at first, then five times more on new worlds, mostly recalling.
+    """The whole training: everything at first, then six times more on new worlds, mostly recalling.
 
     The later phases restart the learning rate, lean to high noise, where new columns are decided,
     and keep contexts clean: without them retrieved places come back for two blocks and then drift.
     The fourth teaches to come back from that: to trust older frames where the newest went astray. The fifth
-    teaches to tell a place from its likes: without it a world repeats what it retrieves. The last teaches to
-    know a place again that was passed in the same direction: without it only the way back is remembered.
+    teaches to tell a place from its likes: without it a world repeats what it retrieves. The sixth
+    varies how long moves are and how old what is recalled; the last teaches to know a place again that was
+    passed in the same direction, where otherwise the way back is remembered best.
     """
     first = TrainConfig(seed=seed)
     recalling = replace(

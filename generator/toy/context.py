@@ -17,6 +17,8 @@ CONTEXT_FRAMES = WINDOW - BLOCK_FRAMES
 LOCAL = WINDOW - BLOCK_FRAMES - RETRIEVED - 1
 """Past frames that a block which retrieves has in its window, beside the sink."""
 MAX_NATIVE_GAP = 240
+FEWEST_SAME_WAY = 3
+"""Frames of an earlier move without which it is not worth recalling alone."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def choose_retrieved(
     There is no guard, unlike in rollouts: clips are short, and without it most blocks after a turn have
     something to recall. But what was seen last was mostly seen the other way round, and a place must be
     known from both: `early_share` of the blocks recall nothing after some earlier frame, `same_way_share`
-    only earlier moves in the direction of the coming one, where there was one.
+    only earlier moves in the direction of the coming one (earlier holds before a hold), where there are any.
     """
     eligible = np.arange(1, max(start - LOCAL, 1))
     budget = RETRIEVED if rng.random() < 0.85 else int(rng.integers(0, RETRIEVED))
@@ -69,7 +71,7 @@ def choose_retrieved(
         eligible = eligible[: int(rng.integers(RETRIEVED, len(eligible)))]
     if rng.random() < same_way_share:
         same_way = _passed_the_same_way(cells, start, eligible)
-        eligible = same_way if len(same_way) >= BLOCK_FRAMES else eligible
+        eligible = same_way if len(same_way) >= FEWEST_SAME_WAY else eligible
     if len(eligible) <= budget:
         return eligible[:budget]
     if rng.random() < alike_share:
@@ -86,7 +88,7 @@ def choose_retrieved(
 
 
 def _passed_the_same_way(cells: np.ndarray, start: int, frames: np.ndarray) -> np.ndarray:
-    """Those of `frames` in which the camera moved as it will, before the move that it is in."""
+    """Those of `frames` in which the camera moved, or held, as it will, before the move that it is in."""
     steps = np.diff(cells, prepend=cells[0])
     otherwise = np.flatnonzero(steps[1:start] != steps[start]) + 1
     before = otherwise[-1] if len(otherwise) else 0

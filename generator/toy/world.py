@@ -85,13 +85,13 @@ def _layer(num_cells: int) -> np.ndarray:
     return np.zeros((HEIGHT, num_cells * CELL, 4), np.float32)
 
 
-def _stretches(num_colours: int, num_cells: int, rng: np.random.Generator) -> np.ndarray:
-    """Number of the colour of each cell, for one kind of thing: neighbouring stretches differ."""
-    colours: list[int] = []
-    while len(colours) < num_cells:
-        others = [colour for colour in range(num_colours) if colour not in colours[-1:]]
-        colours += [int(rng.choice(others))] * int(rng.integers(STRETCH[0], STRETCH[1] + 1))
-    return np.array(colours[:num_cells])
+def _stretches(colours: Sequence[tuple], num_cells: int, rng: np.random.Generator) -> list[tuple]:
+    """The colour of each cell, for one kind of thing: neighbouring stretches differ."""
+    chosen: list[int] = []
+    while len(chosen) < num_cells:
+        others = [number for number in range(len(colours)) if number not in chosen[-1:]]
+        chosen += [int(rng.choice(others))] * int(rng.integers(STRETCH[0], STRETCH[1] + 1))
+    return [colours[number] for number in chosen[:num_cells]]
 
 
 def _paste(layer: np.ndarray, art: np.ndarray, feet: int, cell: int) -> None:
@@ -119,11 +119,11 @@ def _scatter(
 def _objects(scene: Scene, num_cells: int, rng: np.random.Generator) -> Choices:
     """What stands on the ground; roofs and leaves have the colour of their stretch."""
     snowy, lit = scene.season == "winter", scene.time in ("dusk", "night")
-    leaves = palette.FOLIAGE[scene.season]
-    roof, leaf = (_stretches(len(colours), num_cells, rng) for colours in (palette.ROOFS, leaves))
+    roofs = _stretches(palette.ROOFS, num_cells, rng)
+    leaves = _stretches(palette.FOLIAGE[scene.season], num_cells, rng)
     looks = {
-        "house": [sprites.house(palette.ROOFS[colour], snowy, lit) for colour in roof],
-        "tree": [sprites.tree(leaves[colour]) for colour in leaf],
+        "house": [sprites.house(roof, snowy, lit) for roof in roofs],
+        "tree": [sprites.tree(foliage) for foliage in leaves],
     }
     for kind in ("church", "pine", "tower", "wall"):
         looks[kind] = [sprites.ground_object(kind, snowy, lit)] * num_cells
@@ -134,14 +134,13 @@ def _paint_skyline(land: np.ndarray, scene: Scene, rng: np.random.Generator) -> 
     num_cells = land.shape[1] // CELL
     match scene.skyline:
         case "mountains":
-            rocks = [palette.ROCKS[colour] for colour in _stretches(len(palette.ROCKS), num_cells, rng)]
+            rocks = _stretches(palette.ROCKS, num_cells, rng)
             land[HORIZON - 5 : HORIZON] = _row([shade for _, shade in rocks])
             high, low = ([sprites.mountain(*size, *rock) for rock in rocks] for size in ((6, 27), (4, 17)))
             _scatter(land, [(high, 0.5), (low, 0.5)], rng, gaps=(0, 1), feet=(HORIZON,))
         case "hills":
-            fields = palette.FIELDS[scene.season]
-            far = [tuple(0.75 * c + 0.1 for c in colour) for colour in fields]
-            slopes = [far[colour] for colour in _stretches(len(far), num_cells, rng)]
+            pale = [tuple(0.75 * c + 0.1 for c in colour) for colour in palette.FIELDS[scene.season]]
+            slopes = _stretches(pale, num_cells, rng)
             land[HORIZON - 4 : HORIZON] = _row(slopes)
             high, low = ([sprites.hill(*size, slope) for slope in slopes] for size in ((6, 15), (4, 10)))
             _scatter(land, [(high, 0.5), (low, 0.5)], rng, gaps=(0, 1), feet=(HORIZON,))
@@ -150,7 +149,7 @@ def _paint_skyline(land: np.ndarray, scene: Scene, rng: np.random.Generator) -> 
             for row, start in ((HORIZON - 9, 1), (HORIZON - 5, 4), (HORIZON - 2, 2)):
                 for x in range(start, start + 3):
                     land[row, x::CELL] = (*palette.WAVE, 1.0)
-            rocks = [palette.ROCKS[colour] for colour in _stretches(len(palette.ROCKS), num_cells, rng)]
+            rocks = _stretches(palette.ROCKS, num_cells, rng)
             islands = [sprites.mountain(4, 14, *rock) for rock in rocks]
             boats = [sprites.sailboat()] * num_cells
             _scatter(land, [(boats, 0.6), (islands, 0.4)], rng, gaps=(1, 4), feet=(HORIZON - 5,))
@@ -159,7 +158,7 @@ def _paint_skyline(land: np.ndarray, scene: Scene, rng: np.random.Generator) -> 
 def _paint_ground(land: np.ndarray, scene: Scene, rng: np.random.Generator) -> None:
     """Fields behind the path and before it."""
     fields, num_cells = palette.FIELDS[scene.season], land.shape[1] // CELL
-    far, near = ([fields[colour] for colour in _stretches(len(fields), num_cells, rng)] for _ in range(2))
+    far, near = (_stretches(fields, num_cells, rng) for _ in range(2))
     land[HORIZON:] = _row(far)
     land[FEET - 2 : FEET + 3] = (*palette.PATH, 1.0)
     land[FEET + 3 :] = _row([tuple(0.9 * c for c in colour) for colour in near])

@@ -45,12 +45,12 @@ def test_fields_keep_their_colour_over_a_stretch_and_then_change():
 
 
 def test_a_place_can_be_told_from_others_by_its_colours():
-    """Rows averaged over 40 cells that do not overlap: no two views are as good as the same."""
+    """Of 40 views that do not overlap no two have nearly the same rows on average."""
     panorama = paint(Scene(settlement="forest"), 8 * 40, np.random.default_rng(6))
-    views = np.stack([panorama.view(cell, 0) for cell in range(0, 8 * 39, 8)])
+    views = np.stack([panorama.view(cell, 0) for cell in range(0, 8 * 40, 8)])
     rows = views.astype(float).mean(2).reshape(len(views), -1)
     apart = np.abs(rows[:, None] - rows[None]).mean(-1) + 255 * np.eye(len(rows))
-    assert apart.min() > 2
+    assert apart.min() > 4
 
 
 def test_a_camera_step_shifts_the_view_by_one_cell():

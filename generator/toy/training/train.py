@@ -156,12 +156,12 @@ class Trainer:
         return True
 
 
-def fitted_codec(out: Path, before: Path | None, seed: int, console: Console) -> ToyCodec:
-    """The codec in `out`; trained if it is not there, where there is one `before` only its decoder."""
+def fitted_codec(out: Path, follow: Path | None, seed: int, console: Console) -> ToyCodec:
+    """The codec in the folder `out`, trained first if it is not there: anew, or from that in `follow`."""
     path = out / "codec.safetensors"
     if not path.exists():
         console.print("training the codec")
-        train_codec(path, seed=seed, before=before and before / "codec.safetensors")
+        train_codec(path, seed=seed, follow=follow and follow / "codec.safetensors")
     return ToyCodec.load(path)
 
 

@@ -28,16 +28,16 @@ def sample_views(num_worlds: int, rng: np.random.Generator) -> np.ndarray:
     return np.stack(views)
 
 
-def train_codec(path: Path, seconds: float = 180, seed: int = 0, before: Path | None = None) -> float:
+def train_codec(path: Path, seconds: float = 180, seed: int = 0, follow: Path | None = None) -> float:
     """Train for about `seconds`, save to `path`, and return PSNR in dB on unseen worlds.
 
-    From the codec in `before` only the decoder goes on: latents stay what a transformer knows.
+    Of the codec in the file `follow` only the decoder goes on: latents stay what a transformer knows.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     frames = sample_views(WORLDS, rng)
-    if before:
-        codec = ToyCodec.load(before).train()
+    if follow:
+        codec = ToyCodec.load(follow).train()
     else:
         codec = ToyCodec()
         codec.fit_encoder(frames)

@@ -83,7 +83,7 @@ class TrainConfig:
             raise ValueError(f"method_shares must sum to 1, got {self.method_shares}")
 
 
-def phases(seed: int, hours: float) -> tuple[TrainConfig, ...]:
+def phases(seed: int, hours: float | None = None) -> tuple[TrainConfig, ...]:
     """The whole training: everything at first, then six times more on new worlds, mostly recalling.
 
     The later phases restart the learning rate, lean to high noise, where new columns are decided,
@@ -92,6 +92,8 @@ def phases(seed: int, hours: float) -> tuple[TrainConfig, ...]:
     teaches to tell a place from its likes: without it a world repeats what it retrieves. The sixth
     varies how long moves are and how old what is recalled; the last teaches to know a place again that was
     passed in the same direction, where otherwise the way back is remembered best.
+
+    Where `hours` says what all of them may take together, each takes its share.
     """
     first = TrainConfig(seed=seed)
     recalling = replace(
@@ -106,37 +108,17 @@ def phases(seed: int, hours: float) -> tuple[TrainConfig, ...]:
         own_context_from=2.0,
         method_shares=(("longlive_rag", 0.9), ("relative", 0.05), ("native", 0.05)),
     )
-    shares = (first.hours, 0.2, 0.36, 0.95, 0.33, 0.85, 0.42)
+    astray = replace(recalling, worlds=2000, astray_blocks=8)
+    any_age = {"worlds": 2400, "alike_share": 0.5, "early_share": 0.5, "longest_moves": (3, 5, 9)}
+    same_way = {"astray_blocks": 6, "alike_share": 0.3, "same_way_share": 0.6, "longest_moves": (3, 4, 5)}
     configs = (
         first,
-        replace(recalling, seed=seed + 7),
-        replace(recalling, seed=seed + 8),
-        replace(recalling, seed=seed + 9, worlds=2000, astray_blocks=8),
-        replace(recalling, seed=seed + 10, worlds=2000, astray_blocks=8, alike_share=0.7),
-        replace(
-            recalling,
-            seed=seed + 11,
-            worlds=2400,
-            astray_blocks=8,
-            alike_share=0.5,
-            early_share=0.5,
-            longest_moves=(3, 5, 9),
-        ),
-        replace(
-            recalling,
-            seed=seed + 12,
-            worlds=2000,
-            astray_blocks=6,
-            alike_share=0.3,
-            same_way_share=0.6,
-            longest_moves=(3, 4, 5),
-        ),
+        replace(recalling, seed=seed + 7, hours=0.2),
+        replace(recalling, seed=seed + 8, hours=0.36),
+        replace(astray, seed=seed + 9, hours=0.95),
+        replace(astray, seed=seed + 10, hours=0.33, alike_share=0.7),
+        replace(astray, seed=seed + 11, hours=0.85, **any_age),
+        replace(astray, seed=seed + 12, hours=0.42, **same_way),
     )
-    return tuple(
-        replace(config, hours=hours * share / sum(shares))
-        for config, share in zip(configs, shares, strict=True)
-    )
-
-
-HOURS = 4.38
-"""Of all phases together."""
+    scale = 1.0 if hours is None else hours / sum(config.hours for config in configs)
+    return tuple(replace(config, hours=config.hours * scale) for config in configs)

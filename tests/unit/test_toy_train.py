@@ -10,6 +10,7 @@ from generator.toy.card import elapsed
 from generator.toy.clips import MAX_ASTRAY_CELLS, WorldBank, sample_batch, sample_camera
 from generator.toy.codec import ToyCodec
 from generator.toy.config import WEIGHTS, ModelConfig, TrainConfig, phases
+from generator.toy.context import choose_retrieved
 from generator.toy.training import train_codec
 from generator.toy.training.objective import sample_sigmas
 from generator.toy.training.train import Trainer
@@ -83,6 +84,33 @@ def test_noise_levels_lean_high_and_reach_pure_noise():
 def test_shares_that_do_not_sum_to_one_are_refused():
     with pytest.raises(ValueError, match="sum to 1"):
         TrainConfig(method_shares=(("longlive_rag", 0.5),))
+
+
+def test_clips_are_drawn_as_the_configuration_says(codec, monkeypatch):
+    asked, moves = [], []
+
+    def retrieved(cells, start, rng, alike, **shares):
+        asked.append((cells, alike, shares))
+        return choose_retrieved(cells, start, rng, alike, **shares)
+
+    def camera(blocks, longest, rng):
+        moves.append(longest)
+        return sample_camera(blocks, longest, rng)
+
+    monkeypatch.setattr("generator.toy.clips.choose_retrieved", retrieved)
+    monkeypatch.setattr("generator.toy.clips.sample_camera", camera)
+    shares = {"alike_share": 0.1, "early_share": 0.2, "same_way_share": 0.3}
+    config = TrainConfig(**TINY, **shares, longest_moves=(2, 3), method_shares=(("longlive_rag", 1.0),))
+    bank, rng = WorldBank(codec, 2, 24, 0), np.random.default_rng(0)
+    for _ in range(8):
+        sample_batch(bank, config, rng)
+    assert set(moves) == {2, 3}
+    for cells, alike, told in asked:
+        assert told == shares
+        frames = np.arange(len(cells))
+        same = (cells[:, None] == cells) & ((frames[:, None] - frames) % 2 == 0)
+        assert alike[same] == pytest.approx(1, abs=1e-4), "the same view at the same stroke"
+    assert np.mean([(alike < 0.99).mean() for _, alike, _ in asked]) > 0.3
 
 
 def test_blocks_gone_astray_are_attended_and_never_predicted(codec):

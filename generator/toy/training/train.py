@@ -21,7 +21,7 @@ from generator.toy.attention import install
 from generator.toy.card import read_loss, write_card, write_loss
 from generator.toy.clips import WorldBank, sample_batch
 from generator.toy.codec import ToyCodec
-from generator.toy.config import HOURS, ModelConfig, TrainConfig, phases
+from generator.toy.config import ModelConfig, TrainConfig, phases
 from generator.toy.model import Ema, build, optimizers, save_bf16
 from generator.toy.training.objective import loss_terms
 from generator.toy.training.train_codec import reconstruction_psnr, sample_views, train_codec
@@ -168,7 +168,7 @@ def fitted_codec(out: Path, follow: Path | None, seed: int, console: Console) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("out/toy"))
-    parser.add_argument("--hours", type=float, default=HOURS, help="of the transformer's training")
+    parser.add_argument("--hours", type=float, help="of the transformer's training; default: as on the card")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--follow",

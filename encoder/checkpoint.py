@@ -98,7 +98,9 @@ def published_config(values: Mapping[str, Any]) -> LatentAEConfig:
 
 
 def published_values(config: LatentAEConfig) -> dict[str, Any]:
-    """What `published_config` reads."""
+    """What `published_config` reads. Raises CheckpointError for a model that the reference cannot build."""
+    if config.keep_rows:
+        raise CheckpointError("the published encoder pools over rows too; expected keep_rows = False")
     values = {theirs: getattr(config, ours) for ours, theirs in PUBLISHED_FIELDS.items()}
     return values | {"hidden_dims": list(config.hidden_dims)}
 

@@ -1,6 +1,6 @@
 """The retrieval autoencoder of LongLive-RAG: one latent frame in, one unit vector out.
 
-Strided convolutions with residual blocks, global average pooling and a linear layer; the decoder exists for
+Strided convolutions with residual blocks, average pooling and a linear layer; the decoder exists for
 training. Module names equal those of the published checkpoint, so that it loads strictly. Shapes: F frames, C
 latent channels, H x W latent rows and columns, D embedding dimension.
 """
@@ -16,6 +16,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from encoder.untrained import AVG_POOL, ROW_POOL
 
 GROUP_COUNTS = (32, 16, 8, 4, 1)
 
@@ -46,6 +48,9 @@ class LatentAEConfig:
 
     hidden_dims: tuple[int, ...] = (64, 128, 256)
     """Channels of each stage; every stage halves rows and columns, rounding up."""
+
+    keep_rows: bool = False
+    """Pool over columns alone, so that above and below are told apart; the published one pools over both."""
 
     def __post_init__(self) -> None:
         if not self.hidden_dims or min(self.in_channels, self.height, self.width, self.embedding_dim) < 1:
@@ -111,6 +116,27 @@ class AvgPool:
         return F.normalize(latents_FCHW.float().mean(dim=(-2, -1)), dim=-1)
 
 
+class RowPool:
+    """Mean over the columns of each row and channel, normalised: a view's profile from top to bottom.
+
+    A pan changes it as slowly as an average over the whole frame, and it tells more places apart.
+    """
+
+    def __init__(self, channels: int, height: int) -> None:
+        self.embedding_dim = channels * height
+        self.encoder_id = f"row-pool/{channels}x{height}"
+
+    def encode(self, latents_FCHW: Tensor) -> Tensor:
+        """Embeddings [F, C * H], float32, unit norm."""
+        return F.normalize(latents_FCHW.float().mean(dim=-1).flatten(1), dim=-1)
+
+
+def untrained(name: str, latent_shape: tuple[int, int, int]) -> Encoder:
+    """The embedding that needs no training, one of UNTRAINED, for latents [C, H, W]. Raises KeyError."""
+    channels, height, _ = latent_shape
+    return {AVG_POOL: AvgPool(channels), ROW_POOL: RowPool(channels, height)}[name]
+
+
 class ResBlock(nn.Module):
     """x + two times (group norm, SiLU, convolution)."""
 
@@ -142,10 +168,13 @@ class ConvEncoder(nn.Module):
             channels = hidden
         self.conv_stack = nn.Sequential(*stages)
         self.final_norm = nn.Sequential(_norm(channels), nn.SiLU(inplace=True))
-        self.fc = nn.Linear(channels, config.embedding_dim)
+        _, height, _ = config.feature_shape
+        self.pooled, rows = ((-1,), height) if config.keep_rows else ((-2, -1), 1)
+        self.fc = nn.Linear(channels * rows, config.embedding_dim)
 
     def forward(self, latents_FCHW: Tensor) -> Tensor:
-        return self.fc(self.final_norm(self.conv_stack(latents_FCHW)).mean(dim=(-2, -1)))
+        features = self.final_norm(self.conv_stack(latents_FCHW))
+        return self.fc(features.mean(dim=self.pooled).flatten(1))
 
 
 class ConvDecoder(nn.Module):

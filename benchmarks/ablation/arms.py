@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from encoder.untrained import AVG_POOL, ROW_POOL
 from generator.configs import Window
 from generator.methods import policy_named
 from generator.methods.context import Policy, eligible
@@ -15,7 +16,6 @@ from generator.methods.retrieving import Retrieving
 from memory_service.types import Policy as Selection
 from memory_service.types import Span
 
-AVG_POOL = "avg-pool"
 ORACLE, NEAREST = "oracle_memory", "nearest_memory"
 
 
@@ -90,10 +90,11 @@ ARMS = (
     RELATIVE,
     RANDOM,
     Arm(name="average pool", method="longlive_rag"),
+    Arm(name="row pool", method="longlive_rag", encoder=ROW_POOL),
     Arm(name="AE", method="longlive_rag", encoder="ae"),
     Arm(name="AE + delta", method="longlive_rag", encoder="delta"),
     FULL,
-    Arm(name="full, gap 4", method="longlive_rag", encoder="full", selection=Selection(min_gap_frames=4)),
+    Arm(name="full, gap 2", method="longlive_rag", encoder="full", selection=Selection(min_gap_frames=2)),
     Arm(name="full, MMR 0.7", method="longlive_rag", encoder="full", selection=Selection(mmr_lambda=0.7)),
     NEAREST_ARM,
     ORACLE_ARM,

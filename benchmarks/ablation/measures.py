@@ -5,7 +5,7 @@ Shapes: n pixel frames [n, 64, 64, 3] uint8; R frames that show a place again wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +18,14 @@ from torchmetrics.functional.image import (
 from generator.methods.context import Context
 from generator.records.revisit import edge_energy, returns, score
 from generator.toy.prompts import Scene
-from generator.toy.world import VIEW_CELLS, paint
+from generator.toy.sprites import CELL
+from generator.toy.world import VIEW_CELLS, Panorama, paint
 
 CEILING_DB = 50.0
 """Views that are the same to the last bit would have an infinite PSNR; rounding alone gives 59 dB."""
 
 PAINTED_CELLS = 400
-"""Width of the panorama that a scene's usual look is taken from."""
+"""Width of the panorama that stands for all that a scene may show."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +39,9 @@ class Worth:
     """The same views against places that share nothing with them: what a video without memory gets."""
     returns_db: tuple[tuple[int, float], ...]
     """Frame and PSNR of each return."""
-    colour_drift: tuple[float, ...]
-    """Per frame, the RMS difference in grey levels of its rows' mean colours from the painted scene's."""
+    drift: tuple[float, ...]
+    """Per frame, the RMS difference in grey levels of its cells of 8 x 8 pixels from the nearest that the
+    painted scene has at the same height."""
     detail: tuple[float, ...]
     """Per frame, edge energy over that of painted views of the scene: 1 is right, 0 is empty."""
     coverage: float
@@ -58,14 +60,15 @@ def worth(frames: np.ndarray, cells: Sequence[int], scene: Scene, contexts: Sequ
     psnr = peak_signal_noise_ratio(views, firsts, data_range=1.0, reduction="none", dim=(1, 2, 3))
     psnr = psnr.clamp(max=CEILING_DB)
     ssim = structural_similarity_index_measure(views, firsts, data_range=1.0, reduction="none")
-    rows, detail = _painted(scene)
+    panorama = paint(scene, PAINTED_CELLS, np.random.default_rng(0))
+    usual = _usual_detail(panorama)
     return Worth(
         revisit_psnr_db=float(psnr.mean()),
         revisit_ssim=float(ssim.mean()),
         elsewhere_psnr_db=overall.elsewhere_db,
         returns_db=tuple((each.frame, round(float(db), 2)) for each, db in zip(found, psnr, strict=True)),
-        colour_drift=tuple(round(float(x), 3) for x in _rms(frames.mean(2) - rows)),
-        detail=tuple(round(edge_energy(frame) / detail, 3) for frame in frames),
+        drift=tuple(round(float(x), 3) for x in off_painted(frames, panorama)),
+        detail=tuple(round(edge_energy(frame) / usual, 3) for frame in frames),
         coverage=coverage(cells, contexts, {each.frame for each in found}),
     )
 
@@ -90,16 +93,25 @@ def _columns(cells: Sequence[int], frames: Sequence[int]) -> set[int]:
     return {int(cells[frame]) + column for frame in frames for column in range(VIEW_CELLS)}
 
 
-def _painted(scene: Scene) -> tuple[np.ndarray, float]:
-    """Mean colours [64, 3] of the rows of a scene, and the mean edge energy of its views."""
-    panorama = paint(scene, PAINTED_CELLS, np.random.default_rng(0))
+def off_painted(frames: np.ndarray, panorama: Panorama) -> np.ndarray:
+    """See `Worth.drift`: [n]. Where things stand is free, how they look is not."""
+    squared = torch.zeros(len(frames))
+    for shown, painted in zip(_cells_by_row(frames), _cells_by_row(panorama.variants), strict=True):
+        nearest = torch.cdist(shown, painted).min(-1).values
+        squared += nearest.unflatten(0, (len(frames), -1)).pow(2).sum(-1)
+    return (squared / frames[0].size).sqrt().numpy()
+
+
+def _cells_by_row(pictures: np.ndarray) -> Iterator[torch.Tensor]:
+    """uint8 [p, 64, W, 3] -> for each of the 8 rows of cells, their pixels [p * W / 8, 192] float32."""
+    cells = torch.from_numpy(pictures).unflatten(2, (-1, CELL)).unflatten(1, (-1, CELL)).float()
+    return (row.transpose(1, 2).flatten(2).flatten(0, 1) for row in cells.unbind(1))
+
+
+def _usual_detail(panorama: Panorama) -> float:
+    """Mean edge energy of painted views."""
     cells = range(0, PAINTED_CELLS - VIEW_CELLS + 1, VIEW_CELLS)
-    views = np.stack([panorama.view(cell, number % 2) for number, cell in enumerate(cells)])
-    return views.mean((0, 2)), float(np.mean([edge_energy(view) for view in views]))
-
-
-def _rms(differences: np.ndarray) -> np.ndarray:
-    return np.sqrt((differences**2).mean((1, 2)))
+    return float(np.mean([edge_energy(panorama.view(cell, number % 2)) for number, cell in enumerate(cells)]))
 
 
 def _pixels(frames: np.ndarray) -> torch.Tensor:

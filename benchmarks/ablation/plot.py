@@ -34,9 +34,7 @@ def save(worths: Worths, path: Path, machine: str) -> None:
     figure, axes = plt.subplots(2, 2, figsize=(13, 9))
     _bars(axes[0, 0], worths)
     _since_return(axes[0, 1], worths)
-    _against_time(
-        axes[1, 0], worths, "colour_drift", "rows' mean colours off the painted scene's, grey levels"
-    )
+    _against_time(axes[1, 0], worths, "drift", "RMS to the nearest painted cells, grey levels")
     _against_time(axes[1, 1], worths, "detail", "edge energy over that of the painted scene")
     figure.text(0.005, 0.005, machine, fontsize=7, color="#555555")
     figure.tight_layout(rect=(0, 0.02, 1, 1))
@@ -97,7 +95,7 @@ def _against_time(axis: plt.Axes, worths: Worths, field: str, label: str) -> Non
         axis.plot(seconds, smooth, color=colour, label=name)
     axis.set_xlabel("seconds of video")
     axis.set_ylabel(label, fontsize=8)
-    _title(axis, "Drift: colours" if field == "colour_drift" else "Drift: detail")
+    _title(axis, "Drift: how it looks" if field == "drift" else "Drift: detail")
 
 
 def _drawn(worths: Worths) -> Sequence[tuple[str, str]]:

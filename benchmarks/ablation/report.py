@@ -22,7 +22,7 @@ def table(worths: Worths) -> str:
     """One row an arm, best revisits first."""
     rows = [
         "| arm | revisit PSNR, dB | revisit SSIM | over `relative`, dB | elsewhere, dB | coverage | "
-        "colour drift | detail |",
+        "drift | detail |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     base = psnr(worths[RELATIVE.name])
@@ -35,7 +35,7 @@ def table(worths: Worths) -> str:
             gain,
             f"{np.mean([video.elsewhere_psnr_db for video in videos]):.2f}",
             f"{np.mean([video.coverage for video in videos]):.2f}",
-            f"{np.mean([video.colour_drift[-LAST_FRAMES:] for video in videos]):.1f}",
+            f"{np.mean([video.drift[-LAST_FRAMES:] for video in videos]):.1f}",
             f"{np.mean([video.detail[-LAST_FRAMES:] for video in videos]):.2f}",
         )
         rows.append(f"| {name} | {' | '.join(numbers)} |")
@@ -81,8 +81,9 @@ HOW_TO_READ = f"""In brackets: 95 % bootstrap interval over videos, those of one
 - *elsewhere*: the same views against places that share nothing with them
 - *coverage*: of the columns that a returning block has to show and its local frames do not, the share that
   some retrieved frame was to show
-- *colour drift* (grey levels, RMS) and *detail* (edge energy, a ratio): the last {LAST_FRAMES} frames against
-  the usual look of the scene; what is given differs from it too, by as much as the figure shows"""
+- *drift* (grey levels, RMS): how far cells of 8 x 8 pixels in the last {LAST_FRAMES} frames are from the
+  nearest that the painted scene has at the same height; what is given is off too, mostly by the codec
+- *detail*: edge energy of the same frames over that of painted views"""
 
 FROM_NOTHING = """The same stories with nothing given: the generator makes the beginning as well, and
 what it comes back to is its own."""

@@ -18,11 +18,12 @@ import matplotlib.image
 import numpy as np
 import torch
 
-from benchmarks.ablation.arms import AVG_POOL, Arm
+from benchmarks.ablation.arms import Arm
 from benchmarks.ablation.measures import Worth, worth
 from benchmarks.ablation.stories import Story
 from encoder import checkpoint
-from encoder.model import AvgPool, Encoder
+from encoder.model import Encoder, untrained
+from encoder.untrained import UNTRAINED
 from generator.backbones import Backbone, toy
 from generator.connect import EMBEDDED, connect
 from generator.history.history import History, video_spec
@@ -75,7 +76,10 @@ class Job:
 
     def encoder(self) -> Encoder:
         """Raises CheckpointError, FileNotFoundError."""
-        return AvgPool(16) if self.arm.encoder == AVG_POOL else _loaded(self.encoders[self.arm.encoder])
+        name = self.arm.encoder
+        if name in UNTRAINED:
+            return untrained(name, _backbone(self.weights).geometry.latent_shape)
+        return _loaded(self.encoders[name])
 
     def _encoder_id(self) -> str:
         return self.encoder().encoder_id

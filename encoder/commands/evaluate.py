@@ -10,8 +10,8 @@ from typing import Any
 
 from encoder.evaluation.selection import Selection
 from encoder.evaluation.window import Window
+from encoder.untrained import AVG_POOL, UNTRAINED
 
-AVG_POOL = "avg-pool"
 TABLE_WIDTH = 136
 POLICIES = ("top-k", "gap=2", "mmr=0.5")
 
@@ -43,7 +43,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         action="append",
         default=[],
         metavar="[NAME=]WHAT",
-        help=f"{AVG_POOL} or a checkpoint (ours or the published one); may be repeated",
+        help=f"{', '.join(UNTRAINED)} or a checkpoint (ours or the published one); may be repeated",
     )
     parser.add_argument(
         "--policy",

@@ -15,9 +15,9 @@ from encoder.evaluation.retrievers import CONTROLS
 from encoder.evaluation.video_file import PixelVideo
 from encoder.evaluation.views import Views
 from encoder.latent_file import Shape
-from encoder.model import AvgPool, Encoder, LatentAE
+from encoder.model import Encoder, LatentAE, untrained
+from encoder.untrained import UNTRAINED
 
-AVG_POOL = "avg-pool"
 VIEW_CELLS = "view_cells"
 
 Video = CorpusVideo | PixelVideo
@@ -56,7 +56,7 @@ def views_of(video: Video) -> Views | None:
 
 
 def encoders(told: Sequence[str], latent_shape: Shape) -> Mapping[str, Encoder]:
-    """The embeddings of `NAME=WHAT`, in order; WHAT is avg-pool or a checkpoint, and the name if alone.
+    """The embeddings of `NAME=WHAT`, in order; WHAT is of UNTRAINED or a checkpoint, and the name if alone.
 
     Raises CheckpointError, also where one does not fit the latents; FileNotFoundError; ValueError where two
     rows would have one name.
@@ -64,7 +64,7 @@ def encoders(told: Sequence[str], latent_shape: Shape) -> Mapping[str, Encoder]:
     found: dict[str, Encoder] = {}
     for text in told:
         name, _, what = text.rpartition("=")
-        name = name or (what if what == AVG_POOL else Path(what).stem)
+        name = name or (what if what in UNTRAINED else Path(what).stem)
         if name in found or name in CONTROLS:
             raise ValueError(f"two rows would be named {name!r}; expected a name of its own for {what}")
         found[name] = _encoder(what, latent_shape)
@@ -72,8 +72,8 @@ def encoders(told: Sequence[str], latent_shape: Shape) -> Mapping[str, Encoder]:
 
 
 def _encoder(what: str, latent_shape: Shape) -> Encoder:
-    if what == AVG_POOL:
-        return AvgPool(latent_shape[0])
+    if what in UNTRAINED:
+        return untrained(what, latent_shape)
     model: LatentAE = checkpoint.load(what)
     reads = (model.config.in_channels, model.config.height, model.config.width)
     if reads != latent_shape:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from encoder.untrained import UNTRAINED
 from generator.batch.fingerprints import Fingerprints
-from generator.options.groups import AVG_POOL
 from generator.toy.config import WEIGHTS as TOY_WEIGHTS
 from generator.weights import hub, user_files
 
 
 def digests(options: argparse.Namespace, fingerprints: Fingerprints) -> dict[str, str]:
-    """Part of the model -> SHA-256 of its file or folder, AVG_POOL for an encoder that has none.
+    """Part of the model -> SHA-256 of its file or folder, the name of an encoder that has none.
 
     Raises MissingFileError where published weights are not there, OSError for others.
     """
@@ -38,4 +38,4 @@ def published(backbone: str, root: Path) -> dict[str, Path]:
 
 
 def _digest(path: Path, fingerprints: Fingerprints) -> str:
-    return AVG_POOL if str(path) == AVG_POOL else fingerprints.of(path)
+    return str(path) if str(path) in UNTRAINED else fingerprints.of(path)

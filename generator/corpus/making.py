@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from encoder.corpus import CorpusError, describe
+from encoder.untrained import UNTRAINED
 from generator.batch.batch import say
 from generator.batch.board import Tally, board_for
 from generator.batch.crew import Crew
@@ -26,7 +27,7 @@ from generator.corpus import prompts
 from generator.corpus.folder import SUFFIX, collecting
 from generator.errors import ConfigError
 from generator.methods import policy_named
-from generator.options.groups import AVG_POOL, check_selection
+from generator.options.groups import check_selection
 from generator.toy.config import WEIGHTS as TOY_WEIGHTS
 
 JOB = "job"
@@ -75,9 +76,9 @@ def recipe_of(options: argparse.Namespace) -> dict[str, object]:
     """
     fingerprints = Fingerprints()
     common = recipe(options, fingerprints)
-    if options.backbone == "toy" and str(options.encoder) == AVG_POOL:
+    if options.backbone == "toy" and str(options.encoder) in UNTRAINED:
         transformer = (options.weights or TOY_WEIGHTS) / "transformer"
-        common["weights"] = {"transformer": fingerprints.of(transformer), "encoder": AVG_POOL}
+        common["weights"] = {"transformer": fingerprints.of(transformer), "encoder": str(options.encoder)}
     return common
 
 

@@ -67,9 +67,9 @@ def add(sources: Commands) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Make what is missing, or be a worker of those who do; the exit code."""
     from encoder.corpus import CorpusError
+    from encoder.untrained import AVG_POOL
     from generator.corpus.making import make_rollouts, needs_encoder
     from generator.errors import GeneratorError
-    from generator.options.groups import AVG_POOL
     from generator.processes.process import ProcessError
 
     if options.encoder is None and not needs_encoder(options.method):

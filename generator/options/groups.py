@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from encoder.untrained import UNTRAINED
 from generator.errors import ConfigError
 from generator.options.story import add_prompts
 from generator.weights import user_files
@@ -35,8 +36,6 @@ METHODS = (
 BACKBONES = ("toy", "self_forcing", "causal_forcing", "longlive", "wan")
 NUMERICS = ("stock", "reference")
 """Names of `generator.wan.reference_numerics`, which would load torch; the first is the default."""
-
-AVG_POOL = "avg-pool"
 
 SEED, FRAMES = 0, 240
 """Defaults of `run`, which has to know whether they were given."""
@@ -196,8 +195,8 @@ def add_model(command: argparse.ArgumentParser) -> None:
         "--encoder",
         type=Path,
         metavar="FILE",
-        help=f'retrieval encoder, or "{AVG_POOL}"; the toy\'s is bundled, those of the published backbones '
-        "lie below their root",
+        help=f"retrieval encoder, or {' or '.join(UNTRAINED)}; the toy's is bundled, those of the published "
+        "backbones lie below their root",
     )
     model.add_argument("--threads", type=int, metavar="N", help="CPU threads of the model; default: all")
     _add_wan(command)

@@ -6,11 +6,12 @@ import argparse
 from pathlib import Path
 
 from encoder import checkpoint
-from encoder.model import AvgPool, Encoder
+from encoder.model import Encoder, untrained
+from encoder.untrained import UNTRAINED
 from generator import backbones
 from generator.backbones import Backbone, Setup
 from generator.errors import ConfigError
-from generator.options.groups import AVG_POOL, is_given
+from generator.options.groups import is_given
 from generator.wan.compiling import compile_blocks
 from generator.weights import hub, user_files
 
@@ -26,7 +27,7 @@ ONLY_FOR = {
 }
 """Option -> the backbones that have it."""
 
-NEEDED = {"weights": "a folder in diffusers' layout", "encoder": f"a checkpoint or {AVG_POOL}"}
+NEEDED = {"weights": "a folder in diffusers' layout", "encoder": f"a checkpoint, {' or '.join(UNTRAINED)}"}
 """Options without which `wan` cannot be."""
 
 
@@ -35,8 +36,8 @@ def load(options: argparse.Namespace) -> tuple[Backbone, Encoder]:
     check(options)
     encoder_file = options.encoder or default_encoder(options)
     backbone = load_backbone(options)
-    if str(encoder_file) == AVG_POOL:
-        return backbone, AvgPool(backbone.geometry.channels)
+    if str(encoder_file) in UNTRAINED:
+        return backbone, untrained(str(encoder_file), backbone.geometry.latent_shape)
     return backbone, checkpoint.load(encoder_file).to(backbone.model.device)
 
 

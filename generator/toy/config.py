@@ -84,13 +84,13 @@ class TrainConfig:
 
 
 def phases(seed: int, hours: float | None = None) -> tuple[TrainConfig, ...]:
-    """The whole training: everything at first, then six times more on new worlds, mostly recalling.
+    """The whole training: everything at first, then seven times more on new worlds, mostly recalling.
 
     The later phases restart the learning rate, lean to high noise, where new columns are decided,
     and keep contexts clean: without them retrieved places come back for two blocks and then drift.
     The fourth teaches to come back from that: to trust older frames where the newest went astray. The fifth
     teaches to tell a place from its likes: without it a world repeats what it retrieves. The sixth
-    varies how long moves are and how old what is recalled; the last teaches to know a place again that was
+    varies how long moves are and how old what is recalled; the last two teach to know a place again that was
     passed in the same direction, where otherwise the way back is remembered best.
 
     Where `hours` says what all of them may take together, each takes its share.
@@ -110,7 +110,7 @@ def phases(seed: int, hours: float | None = None) -> tuple[TrainConfig, ...]:
     )
     astray = replace(recalling, worlds=2000, astray_blocks=8)
     any_age = {"worlds": 2400, "alike_share": 0.5, "early_share": 0.5, "longest_moves": (3, 5, 9)}
-    same_way = {"astray_blocks": 6, "alike_share": 0.3, "same_way_share": 0.6, "longest_moves": (3, 4, 5)}
+    same_way = {"astray_blocks": 6, "alike_share": 0.3, "same_way_share": 0.6}
     configs = (
         first,
         replace(recalling, seed=seed + 7, hours=0.2),
@@ -118,7 +118,8 @@ def phases(seed: int, hours: float | None = None) -> tuple[TrainConfig, ...]:
         replace(astray, seed=seed + 9, hours=0.95),
         replace(astray, seed=seed + 10, hours=0.33, alike_share=0.7),
         replace(astray, seed=seed + 11, hours=0.85, **any_age),
-        replace(astray, seed=seed + 12, hours=0.42, **same_way),
+        replace(astray, seed=seed + 12, hours=0.42, longest_moves=(3, 4, 5), **same_way),
+        replace(astray, seed=seed + 13, hours=1.0, starts=4, longest_moves=(3, 4, 5, 9), **same_way),
     )
     scale = 1.0 if hours is None else hours / sum(config.hours for config in configs)
     return tuple(replace(config, hours=config.hours * scale) for config in configs)

@@ -63,13 +63,13 @@ def choose_retrieved(
     There is no guard, unlike in rollouts: clips are short, and without it most blocks after a turn have
     something to recall. But what was seen last was mostly seen the other way round, and a place must be
     known from both: `early_share` of the blocks recall nothing after some earlier frame, `same_way_share`
-    only earlier moves in the direction of the coming one (earlier holds before a hold), where there are any.
+    only earlier moves in the direction of the coming one, where there are any.
     """
     eligible = np.arange(1, max(start - LOCAL, 1))
     budget = RETRIEVED if rng.random() < 0.85 else int(rng.integers(0, RETRIEVED))
     if len(eligible) > RETRIEVED and rng.random() < early_share:
         eligible = eligible[: int(rng.integers(RETRIEVED, len(eligible)))]
-    if rng.random() < same_way_share:
+    if rng.random() < same_way_share and cells[start] != cells[start - 1]:
         same_way = _passed_the_same_way(cells, start, eligible)
         eligible = same_way if len(same_way) >= FEWEST_SAME_WAY else eligible
     if len(eligible) <= budget:
@@ -88,7 +88,7 @@ def choose_retrieved(
 
 
 def _passed_the_same_way(cells: np.ndarray, start: int, frames: np.ndarray) -> np.ndarray:
-    """Those of `frames` in which the camera moved, or held, as it will, before the move that it is in."""
+    """Those of `frames` in which the camera moved as it will, before the move that it is in."""
     steps = np.diff(cells, prepend=cells[0])
     otherwise = np.flatnonzero(steps[1:start] != steps[start]) + 1
     before = otherwise[-1] if len(otherwise) else 0

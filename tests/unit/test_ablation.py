@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.ablation import plot
 from benchmarks.ablation.arms import ARMS, FULL, NEAREST_ARM, ORACLE_ARM, RANDOM, RELATIVE
-from benchmarks.ablation.measures import CEILING_DB, Worth, coverage, worth
+from benchmarks.ablation.measures import CEILING_DB, Worth, coverage, off_painted, worth
 from benchmarks.ablation.report import document
 from benchmarks.ablation.runs import Job, read, roll, run, run_all
 from benchmarks.ablation.statistics import difference
@@ -147,14 +147,30 @@ def test_the_world_itself_is_worth_most_and_another_world_least() -> None:
     assert forgotten.revisit_ssim < 0.8
 
 
-def test_drift_shows_in_colours_and_detail() -> None:
+def test_drift_shows_in_looks_and_detail_and_not_in_where_things_stand() -> None:
     story = stories(1)[0]
-    frames = painted(story, NUM_FRAMES)
+    frames, other = painted(story, NUM_FRAMES), painted(story, NUM_FRAMES, world_seed=2)
     cells = story.cells(NUM_FRAMES).tolist()
-    grey = np.full_like(frames, 128)
-    faded = worth(np.concatenate([frames[:200], grey[200:]]), cells, story.scene, [])
-    assert 2 * np.mean(faded.colour_drift[:200]) < np.mean(faded.colour_drift[200:])
-    assert max(faded.detail[200:]) == 0
+    blurred = (sum(np.roll(frames.astype(int), shift, (1, 2)) for shift in range(4)) // 4).astype(np.uint8)
+
+    def late(frames_after: np.ndarray) -> tuple[float, float, float]:
+        video = worth(np.concatenate([frames[:200], frames_after[200:]]), cells, story.scene, [])
+        return float(np.mean(video.drift[:200])), float(np.mean(video.drift[200:])), max(video.detail[200:])
+
+    for changed in (np.full_like(frames, 128), blurred, (frames * 0.8).astype(np.uint8)):
+        before, after, _ = late(changed)
+        assert 2 * before < after
+    before, after, _ = late(other)
+    assert after < 1.5 * before, "another place of the same scene has not drifted"
+    assert late(np.full_like(frames, 128))[2] == 0
+
+
+def test_cells_are_compared_at_their_own_height() -> None:
+    panorama = paint(stories(1)[0].scene, 24, np.random.default_rng(0))
+    views = np.stack([panorama.view(cell, 0) for cell in (0, 7, 16)])
+    assert off_painted(views, panorama).max() < 1
+    assert off_painted(views[:, ::-1].copy(), panorama).min() > 20
+    assert off_painted(np.roll(views, 8, axis=2), panorama).max() < 1
 
 
 def test_a_video_that_never_comes_back_is_refused() -> None:
@@ -204,7 +220,7 @@ def valued(db: float) -> Worth:
         revisit_ssim=0.5,
         elsewhere_psnr_db=14.0,
         returns_db=((40, db), (41, db), (70, db)),
-        colour_drift=(1.0,) * 72,
+        drift=(1.0,) * 72,
         detail=(1.0,) * 72,
         coverage=0.5,
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from encoder.model import AvgPool, LatentAE, LatentAEConfig
+from encoder.model import AvgPool, LatentAE, LatentAEConfig, RowPool, untrained
+from encoder.untrained import UNTRAINED
 
 SMALL = LatentAEConfig(height=8, width=12, embedding_dim=32, hidden_dims=(16, 32))
 
@@ -30,11 +33,26 @@ def test_any_geometry_comes_back(height: int, width: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_embeddings_are_float32_of_unit_norm(dtype: torch.dtype) -> None:
     latents = torch.randn(5, 16, 8, 12).to(dtype)
-    for encoder in (LatentAE(SMALL), AvgPool(16)):
+    for encoder in (LatentAE(SMALL), AvgPool(16), RowPool(16, 8)):
         embedding = encoder.encode(latents)
         assert embedding.dtype == torch.float32
         assert embedding.shape == (5, encoder.embedding_dim)
         torch.testing.assert_close(embedding.norm(dim=-1), torch.ones(5))
+
+
+def test_an_encoder_that_keeps_rows_tells_above_from_below() -> None:
+    """Rows of features that change places change what it says; without, only the borders would."""
+    torch.manual_seed(0)
+    model = LatentAE(replace(SMALL, keep_rows=True)).eval()
+    features = torch.randn(1, 32, 2, 3)
+    model.encoder.conv_stack = torch.nn.Identity()
+    swapped, turned = features.flip(-2), features.flip(-1)
+    assert (model.encoder(swapped) - model.encoder(features)).abs().max() > 0.01
+    torch.testing.assert_close(model.encoder(turned), model.encoder(features))
+    published = LatentAE(SMALL).eval()
+    published.encoder.conv_stack = torch.nn.Identity()
+    torch.testing.assert_close(published.encoder(swapped), published.encoder(features))
+    assert model.config.feature_shape == published.config.feature_shape
 
 
 def test_frames_are_embedded_one_by_one() -> None:
@@ -59,3 +77,22 @@ def test_encoder_id_follows_the_encoder_weights_alone() -> None:
         model.encoder.fc.bias[0] += 1e-3
     assert model.encoder_id != before
     assert AvgPool(16).encoder_id != AvgPool(8).encoder_id
+    assert RowPool(16, 8).encoder_id != RowPool(8, 16).encoder_id
+
+
+def test_row_pool_keeps_what_lies_above_and_below_and_no_column() -> None:
+    latents, rows = torch.randn(2, 16, 8, 12), RowPool(16, 8)
+    torch.testing.assert_close(rows.encode(latents.roll(5, dims=-1)), rows.encode(latents))
+    upside_down = rows.encode(latents.flip(-2))
+    assert (upside_down - rows.encode(latents)).abs().max() > 0.01
+    torch.testing.assert_close(AvgPool(16).encode(latents.flip(-2)), AvgPool(16).encode(latents))
+    profile = rows.encode(latents).unflatten(-1, (16, 8)).mean(-1)
+    profile = torch.nn.functional.normalize(profile, dim=-1)
+    torch.testing.assert_close(profile, AvgPool(16).encode(latents))
+
+
+@pytest.mark.parametrize("name", UNTRAINED)
+def test_what_needs_no_training_fits_any_latents(name: str) -> None:
+    encoder = untrained(name, (4, 6, 10))
+    assert encoder.encode(torch.randn(3, 4, 6, 10)).shape == (3, encoder.embedding_dim)
+    assert encoder.encoder_id.startswith(f"{name}/")

@@ -148,6 +148,15 @@ def test_weights_alone_are_exported_from_a_checkpoint(tmp_path: Path) -> None:
         import_training(tmp_path / "ae.pt")
 
 
+def test_a_model_that_the_reference_lacks_is_not_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint.save(LatentAE(replace(MODEL, keep_rows=True)), tmp_path / "ae.safetensors")
+    assert main(["export", str(tmp_path / "ae.safetensors"), str(tmp_path / "ae.pt")]) == 1
+    assert "expected keep_rows = False" in capsys.readouterr().err
+    assert not (tmp_path / "ae.pt").exists()
+
+
 @pytest.mark.parametrize(
     ("entry", "value", "expected"),
     [

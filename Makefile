@@ -104,7 +104,7 @@ bench-generator: setup  ## What a block costs to generate, beside its floor, and
 serve: setup  ## Run a memory service; set ADDRESS and DATA to choose where
 	$(BIN)/reverie-memory serve --data $(DATA) --address $(ADDRESS)
 
-ablation: setup  ## What each part of retrieval is worth in the toy world, end to end (about an hour on two cores)
+ablation: setup  ## What each part of retrieval is worth in the toy world, end to end (half an hour on two cores)
 	$(PIP) --editable '.[$(SERVICE),generator,ablation]'
 	$(BIN)/python -m benchmarks.ablation
 
@@ -112,7 +112,7 @@ toy: setup  ## Train the toy world's codec and generator anew (five and a half h
 	$(BIN)/python -m generator.toy.training.train --out out/toy
 	$(MAKE) toy-encoder TOY=out/toy
 
-toy-encoder: setup  ## Train the retrieval encoder anew on rollouts of the toy in TOY (a quarter of an hour)
+toy-encoder: setup  ## Train the retrieval encoder anew on rollouts of the toy in TOY (five minutes on two cores)
 	$(BIN)/reverie-encoder corpus rollouts --prompts toy:32 --frames 240 --weights $(TOY) --workers 2 --out $(TOY_RUN)/corpus
 	$(BIN)/reverie-encoder train --corpus $(TOY_RUN)/corpus --config toy --out $(TOY_RUN)/encoder --cpu
 	cp $(TOY_RUN)/encoder/best.safetensors $(TOY)/encoder.safetensors

@@ -103,7 +103,7 @@ def test_numbers_rank_what_is_known_to_be_better(evaluated: Path) -> None:
     encoder = checkpoint.load(WEIGHTS / "encoder.safetensors")
     drops = [cosine_at(encoder, seed, 1) - cosine_at(encoder, seed, 24) for seed in range(3)]
     assert float(embeddings["toy",]["drop_to_lag_24"]) == pytest.approx(np.mean(drops), abs=1e-5)
-    assert np.mean(drops) > 1e-3
+    assert min(drops) > 1e-4, "the toy's embeddings lie close to their mean; places are in the small rest"
     assert float(embeddings["toy",]["times_floor"]) > 1
 
 

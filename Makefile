@@ -104,7 +104,7 @@ bench-generator: setup  ## What a block costs to generate, beside its floor, and
 serve: setup  ## Run a memory service; set ADDRESS and DATA to choose where
 	$(BIN)/reverie-memory serve --data $(DATA) --address $(ADDRESS)
 
-ablation: setup  ## What each part of retrieval is worth in the toy world, end to end (half an hour on two cores)
+ablation: setup  ## What each part of retrieval is worth in the toy world, end to end (20 minutes on two cores)
 	$(PIP) --editable '.[$(SERVICE),generator,ablation]'
 	$(BIN)/python -m benchmarks.ablation
 

@@ -62,7 +62,7 @@ class TrainConfig:
     """Share of the blocks that retrieve nothing newer than some earlier frame."""
     same_way_share: float = 0.0
     """Share of the blocks that retrieve nothing but earlier moves in the direction of the coming one, where
-    there are any: about half of the blocks of short moves."""
+    there are any: about half of the blocks that move."""
     longest_moves: tuple[int, ...] = (9,)
     """Blocks that a camera move lasts at most; one of these for each clip."""
     context_noise: float = 0.15

@@ -161,7 +161,7 @@ def test_drift_shows_in_looks_and_detail_and_not_in_where_things_stand() -> None
         before, after, _ = late(changed)
         assert 2 * before < after
     before, after, _ = late(other)
-    assert after < 1.5 * before, "another place of the same scene has not drifted"
+    assert after < min(8, 1.5 * before), "another place of the same scene has not drifted"
     assert late(np.full_like(frames, 128))[2] == 0
 
 

@@ -206,7 +206,12 @@ def test_a_recipe_knows_weights_by_content_and_other_options_by_value(tmp_path):
     assert recipe(options_of(tmp_path / "elsewhere", *words, "--workers", "9"), Fingerprints()) == first
     assert recipe(options_of(tmp_path, *words, "--frames", "3"), Fingerprints()) != first
     assert recipe(options_of(tmp_path, *words, "-K", "3"), Fingerprints()) != first
-    assert recipe(options_of(tmp_path, *words, "--encoder", "avg-pool"), Fingerprints()) != first
+    pools = [
+        recipe(options_of(tmp_path, *words, "--encoder", f"{name}-pool"), Fingerprints())
+        for name in ("avg", "row")
+    ]
+    assert first not in pools
+    assert pools[0] != pools[1]
     (folder / "x.safetensors").write_text("two")
     assert recipe(options_of(tmp_path, *words), Fingerprints()) != first
     assert str(folder) not in json.dumps(first)

@@ -103,7 +103,7 @@ def test_numbers_rank_what_is_known_to_be_better(evaluated: Path) -> None:
     encoder = checkpoint.load(WEIGHTS / "encoder.safetensors")
     drops = [cosine_at(encoder, seed, 1) - cosine_at(encoder, seed, 24) for seed in range(3)]
     assert float(embeddings["toy",]["drop_to_lag_24"]) == pytest.approx(np.mean(drops), abs=1e-5)
-    assert min(drops) > 1e-4, "the toy's embeddings lie close to their mean; places are in the small rest"
+    assert min(drops) > 1e-4, "frames 24 apart are as alike as neighbours"
     assert float(embeddings["toy",]["times_floor"]) > 1
 
 
@@ -146,8 +146,9 @@ def test_matrices_are_drawn_of_a_video_whose_truth_is_known(corpus: Path) -> Non
 def test_real_latents_are_measured_as_far_as_they_go(tmp_path: Path) -> None:
     torch.manual_seed(0)
     checkpoint.save(LatentAE(LatentAEConfig(height=40, width=64)).eval(), tmp_path / "ae.safetensors")
-    encoders = ("--encoder", "avg-pool", "--encoder", tmp_path / "ae.safetensors")
+    encoders = ("--encoder", "avg-pool", "--encoder", "row-pool", "--encoder", tmp_path / "ae.safetensors")
     assert evaluate("--corpus", WAN, *encoders, "--out", tmp_path / "out") == 0
+    assert rows(tmp_path / "out" / "embeddings.csv", "embedding")["row-pool",]["dimension"] == str(16 * 40)
     row = rows(tmp_path / "out" / "embeddings.csv", "embedding")["ae",]
     assert 0 < float(row["cosine_lag_1"]) < 1
     assert row["cosine_lag_1_low"] == "", "of one video there is no interval"

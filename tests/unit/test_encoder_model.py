@@ -41,7 +41,6 @@ def test_embeddings_are_float32_of_unit_norm(dtype: torch.dtype) -> None:
 
 
 def test_an_encoder_that_keeps_rows_tells_above_from_below() -> None:
-    """Rows of features that change places change what it says; without, only the borders would."""
     torch.manual_seed(0)
     model = LatentAE(replace(SMALL, keep_rows=True)).eval()
     features = torch.randn(1, 32, 2, 3)

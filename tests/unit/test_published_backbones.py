@@ -137,6 +137,8 @@ def test_the_command_line_names_every_backbone(root: Path, tmp_path: Path) -> No
         backbone, encoder = model_options.load(options(tmp_path, *words, "--encoder", "avg-pool"))
         assert (backbone.name, backbone.geometry.latent_shape) == (name, (16, 4, 6))
         assert isinstance(encoder, AvgPool)
+        _, rows = model_options.load(options(tmp_path, *words, "--encoder", "row-pool"))
+        assert rows.encoder_id == "row-pool/16x4"
         with pytest.raises(MissingFileError, match=r"hf download .* checkpoints/ae_latent_mem\.pt"):
             model_options.load(options(tmp_path, *words))
     folder = hub.base_folder(root)

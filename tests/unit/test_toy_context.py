@@ -81,7 +81,7 @@ def test_of_earlier_moves_only_those_in_the_coming_direction_are_recalled_where_
     assert any(len(frames) == 6 for frames in for_the_first_time_left)
 
 
-def test_a_hold_recalls_its_own_place_and_no_earlier_hold_elsewhere():
+def test_same_way_share_leaves_holds_alone():
     cells = np.concatenate([np.zeros(12, int), np.arange(1, 13), np.full(24, 12)])
     for seed in range(50):
         chosen = choose_retrieved(cells, 30, np.random.default_rng(seed), same_way_share=1.0)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from encoder.untrained import AVG_POOL, ROW_POOL
+from encoder.untrained import AVG_POOL, ROW_POOL, UNTRAINED
 
 GROUP_COUNTS = (32, 16, 8, 4, 1)
 
@@ -131,10 +131,14 @@ class RowPool:
         return F.normalize(latents_FCHW.float().mean(dim=-1).flatten(1), dim=-1)
 
 
-def untrained(name: str, latent_shape: tuple[int, int, int]) -> Encoder:
-    """The embedding that needs no training, one of UNTRAINED, for latents [C, H, W]. Raises KeyError."""
+def pool_named(name: str, latent_shape: tuple[int, int, int]) -> Encoder:
+    """One of UNTRAINED, for latents [C, H, W]. Raises ValueError."""
     channels, height, _ = latent_shape
-    return {AVG_POOL: AvgPool(channels), ROW_POOL: RowPool(channels, height)}[name]
+    if name == AVG_POOL:
+        return AvgPool(channels)
+    if name == ROW_POOL:
+        return RowPool(channels, height)
+    raise ValueError(f"expected one of {', '.join(UNTRAINED)}, got {name!r}")
 
 
 class ResBlock(nn.Module):

@@ -22,7 +22,7 @@ from benchmarks.ablation.arms import Arm
 from benchmarks.ablation.measures import Worth, worth
 from benchmarks.ablation.stories import Story
 from encoder import checkpoint
-from encoder.model import Encoder, untrained
+from encoder.model import Encoder, pool_named
 from encoder.untrained import UNTRAINED
 from generator.backbones import Backbone, toy
 from generator.connect import EMBEDDED, connect
@@ -78,7 +78,7 @@ class Job:
         """Raises CheckpointError, FileNotFoundError."""
         name = self.arm.encoder
         if name in UNTRAINED:
-            return untrained(name, _backbone(self.weights).geometry.latent_shape)
+            return pool_named(name, _backbone(self.weights).geometry.latent_shape)
         return _loaded(self.encoders[name])
 
     def _encoder_id(self) -> str:

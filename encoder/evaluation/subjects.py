@@ -15,7 +15,7 @@ from encoder.evaluation.retrievers import CONTROLS
 from encoder.evaluation.video_file import PixelVideo
 from encoder.evaluation.views import Views
 from encoder.latent_file import Shape
-from encoder.model import Encoder, LatentAE, untrained
+from encoder.model import Encoder, LatentAE, pool_named
 from encoder.untrained import UNTRAINED
 
 VIEW_CELLS = "view_cells"
@@ -73,7 +73,7 @@ def encoders(told: Sequence[str], latent_shape: Shape) -> Mapping[str, Encoder]:
 
 def _encoder(what: str, latent_shape: Shape) -> Encoder:
     if what in UNTRAINED:
-        return untrained(what, latent_shape)
+        return pool_named(what, latent_shape)
     model: LatentAE = checkpoint.load(what)
     reads = (model.config.in_channels, model.config.height, model.config.width)
     if reads != latent_shape:

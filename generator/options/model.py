@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from encoder import checkpoint
-from encoder.model import Encoder, untrained
+from encoder.model import Encoder, pool_named
 from encoder.untrained import UNTRAINED
 from generator import backbones
 from generator.backbones import Backbone, Setup
@@ -37,7 +37,7 @@ def load(options: argparse.Namespace) -> tuple[Backbone, Encoder]:
     encoder_file = options.encoder or default_encoder(options)
     backbone = load_backbone(options)
     if str(encoder_file) in UNTRAINED:
-        return backbone, untrained(str(encoder_file), backbone.geometry.latent_shape)
+        return backbone, pool_named(str(encoder_file), backbone.geometry.latent_shape)
     return backbone, checkpoint.load(encoder_file).to(backbone.model.device)
 
 

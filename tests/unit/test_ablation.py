@@ -226,6 +226,21 @@ def valued(db: float) -> Worth:
     )
 
 
+def test_the_report_sets_the_full_loss_beside_every_arm_and_counts_who_keeps_the_first_places() -> None:
+    late = replace(valued(20.0), returns_db=((40, 45.0), (63, 45.0), (64, 10.0)))
+    worths = {
+        RELATIVE.name: [valued(16.0), valued(17.0)],
+        RANDOM.name: [valued(15.0), valued(15.0)],
+        FULL.name: [late, valued(21.0)],
+        ORACLE_ARM.name: [valued(41.0), valued(41.0)],
+    }
+    section = document(worths, {}, "a machine", []).partition("## The full loss, video by video")[2]
+    assert "| relative | +4.00 (+4.00 to +4.00) | 0 of 2 |" in section
+    assert "| random memory | +5.50 (+5.00 to +6.00) | 0 of 2 |" in section
+    assert "| full loss |  | 1 of 2 |" in section, "its first six seconds, not what comes after them"
+    assert "| oracle memory | -20.50 (-21.00 to -20.00) | 2 of 2 |" in section
+
+
 @pytest.mark.parametrize(("full", "met"), [(22.5, [True, True, True]), (15.0, [False, False, False])])
 def test_the_report_says_which_targets_are_met(full, met, tmp_path) -> None:
     worths = {
@@ -235,7 +250,7 @@ def test_the_report_says_which_targets_are_met(full, met, tmp_path) -> None:
         ORACLE_ARM.name: [valued(23.0)] * 4,
     }
     text = document(worths, {}, "a machine", ["--seeds", "1"])
-    lines = text.partition("## Targets")[2].strip().splitlines()
+    lines = text.partition("## Targets")[2].partition("##")[0].strip().splitlines()
     assert ["(met" in line for line in lines] == met
     assert text.index("oracle memory |") < text.index("| random memory")
     plot.save(worths, tmp_path / "figure.png", "a machine")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from encoder.model import AvgPool, LatentAE, LatentAEConfig, RowPool, untrained
+from encoder.model import AvgPool, LatentAE, LatentAEConfig, RowPool, pool_named
 from encoder.untrained import UNTRAINED
 
 SMALL = LatentAEConfig(height=8, width=12, embedding_dim=32, hidden_dims=(16, 32))
@@ -92,6 +92,11 @@ def test_row_pool_keeps_what_lies_above_and_below_and_no_column() -> None:
 
 @pytest.mark.parametrize("name", UNTRAINED)
 def test_what_needs_no_training_fits_any_latents(name: str) -> None:
-    encoder = untrained(name, (4, 6, 10))
+    encoder = pool_named(name, (4, 6, 10))
     assert encoder.encode(torch.randn(3, 4, 6, 10)).shape == (3, encoder.embedding_dim)
     assert encoder.encoder_id.startswith(f"{name}/")
+
+
+def test_another_name_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match="expected one of avg-pool, row-pool, got 'max-pool'"):
+        pool_named("max-pool", (4, 6, 10))

@@ -115,7 +115,8 @@ toy: setup  ## Train the toy world's codec and generator anew (five and a half h
 toy-encoder: setup  ## Train the retrieval encoder anew on rollouts of the toy in TOY (five minutes on two cores)
 	$(BIN)/reverie-encoder corpus rollouts --prompts toy:32 --frames 240 --weights $(TOY) --workers 2 --out $(TOY_RUN)/corpus
 	$(BIN)/reverie-encoder train --corpus $(TOY_RUN)/corpus --config toy --out $(TOY_RUN)/encoder --cpu
-	cp $(TOY_RUN)/encoder/best.safetensors $(TOY)/encoder.safetensors
+	$(BIN)/reverie-encoder centre $(TOY_RUN)/encoder/best.safetensors --corpus $(TOY_RUN)/corpus \
+		--out $(TOY)/encoder.safetensors
 
 clean:  ## Remove what the demo and the tests made; .venv stays
 	rm -rf out .pytest_cache .mypy_cache .ruff_cache .hypothesis

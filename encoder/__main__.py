@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from encoder.commands import corpus, evaluate, export, import_, train
+from encoder.commands import centre, corpus, evaluate, export, import_, train
 
-COMMANDS = (corpus, train, evaluate, export, import_)
+COMMANDS = (corpus, train, centre, evaluate, export, import_)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,8 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from encoder.untrained import AVG_POOL, ROW_POOL, UNTRAINED
-
 GROUP_COUNTS = (32, 16, 8, 4, 1)
 
 
@@ -102,43 +100,6 @@ class LatentAE(nn.Module):
         weight = self.encoder.fc.weight
         embedding_FD = self.encoder(latents_FCHW.to(weight.device, weight.dtype))
         return F.normalize(embedding_FD.float(), dim=-1)
-
-
-class AvgPool:
-    """Mean of each latent channel, normalised: the embedding that needs no training."""
-
-    def __init__(self, channels: int) -> None:
-        self.embedding_dim = channels
-        self.encoder_id = f"avg-pool/{channels}"
-
-    def encode(self, latents_FCHW: Tensor) -> Tensor:
-        """Embeddings [F, C], float32, unit norm."""
-        return F.normalize(latents_FCHW.float().mean(dim=(-2, -1)), dim=-1)
-
-
-class RowPool:
-    """Mean over the columns of each row and channel, normalised: a view's profile from top to bottom.
-
-    A pan changes it as slowly as an average over the whole frame, and it tells more places apart.
-    """
-
-    def __init__(self, channels: int, height: int) -> None:
-        self.embedding_dim = channels * height
-        self.encoder_id = f"row-pool/{channels}x{height}"
-
-    def encode(self, latents_FCHW: Tensor) -> Tensor:
-        """Embeddings [F, C * H], float32, unit norm."""
-        return F.normalize(latents_FCHW.float().mean(dim=-1).flatten(1), dim=-1)
-
-
-def pool_named(name: str, latent_shape: tuple[int, int, int]) -> Encoder:
-    """One of UNTRAINED, for latents [C, H, W]. Raises ValueError."""
-    channels, height, _ = latent_shape
-    if name == AVG_POOL:
-        return AvgPool(channels)
-    if name == ROW_POOL:
-        return RowPool(channels, height)
-    raise ValueError(f"expected one of {', '.join(UNTRAINED)}, got {name!r}")
 
 
 class ResBlock(nn.Module):

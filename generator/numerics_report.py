@@ -16,7 +16,8 @@ from diffusers import WanTransformer3DModel
 from torch import Tensor
 
 from encoder import checkpoint
-from encoder.model import AvgPool, Encoder
+from encoder.model import Encoder
+from encoder.pooling import AvgPool
 from generator.backbones import TOY_WEIGHTS, toy
 from generator.configs import Geometry
 from generator.connect import EMBEDDED, connect

@@ -11,7 +11,7 @@ from diffusers import WanTransformer3DModel
 from second_wan import Method, SecondWan, roll_out
 from torch import Tensor
 
-from encoder.model import AvgPool
+from encoder.pooling import AvgPool
 from generator.configs import Geometry, Window
 from generator.history.history import History, video_spec
 from generator.methods import policy_named

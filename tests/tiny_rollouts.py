@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from diffusers import WanTransformer3DModel
 
-from encoder.model import AvgPool, Encoder
+from encoder.model import Encoder
+from encoder.pooling import AvgPool
 from generator.configs import Geometry, Sampling, Window
 from generator.history.history import History, video_spec
 from generator.kv.config import KVConfig

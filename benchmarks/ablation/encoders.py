@@ -35,7 +35,8 @@ def trained(weights: Path, out: Path, workers: int, console: Console) -> dict[st
         console.print(f"encoder {name}")
         run = out / "encoders" / name
         _run("train", "--corpus", str(corpus), "--config", config, "--out", str(run), "--cpu")
-        checkpoints[name] = run / "best.safetensors"
+        checkpoints[name] = run / "centred.safetensors"
+        _run("centre", str(run / "best.safetensors"), "--corpus", str(corpus), "--out", str(checkpoints[name]))
     return checkpoints
 
 

@@ -22,7 +22,8 @@ from benchmarks.ablation.arms import Arm
 from benchmarks.ablation.measures import Worth, worth
 from benchmarks.ablation.stories import Story
 from encoder import checkpoint
-from encoder.model import Encoder, pool_named
+from encoder.model import Encoder
+from encoder.pooling import pool_named
 from encoder.untrained import UNTRAINED
 from generator.backbones import Backbone, toy
 from generator.connect import EMBEDDED, connect

@@ -15,7 +15,8 @@ from encoder.evaluation.retrievers import CONTROLS
 from encoder.evaluation.video_file import PixelVideo
 from encoder.evaluation.views import Views
 from encoder.latent_file import Shape
-from encoder.model import Encoder, LatentAE, pool_named
+from encoder.model import Encoder, LatentAE
+from encoder.pooling import pool_named
 from encoder.untrained import UNTRAINED
 
 VIEW_CELLS = "view_cells"

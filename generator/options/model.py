@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from encoder import checkpoint
-from encoder.model import Encoder, pool_named
+from encoder.model import Encoder
+from encoder.pooling import pool_named
 from encoder.untrained import UNTRAINED
 from generator import backbones
 from generator.backbones import Backbone, Setup

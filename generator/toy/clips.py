@@ -202,6 +202,7 @@ def _context_tables(
                 alike_share=config.alike_share,
                 early_share=config.early_share,
                 same_way_share=config.same_way_share,
+                guard_share=config.guard_share,
             )
         plan = layout(method, start, retrieved, gap if start > 9 else 0)
         frames[block, : len(plan.frames)] = plan.frames

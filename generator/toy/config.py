@@ -63,6 +63,8 @@ class TrainConfig:
     same_way_share: float = 0.0
     """Share of the blocks that retrieve nothing but earlier moves in the direction of the coming one, where
     there are any: about half of the blocks that move."""
+    guard_share: float = 0.0
+    """Share of the blocks that keep the newest frames from retrieval, as rollouts do."""
     longest_moves: tuple[int, ...] = (9,)
     """Blocks that a camera move lasts at most; one of these for each clip."""
     context_noise: float = 0.15
@@ -111,6 +113,7 @@ def phases(seed: int, hours: float | None = None) -> tuple[TrainConfig, ...]:
     astray = replace(recalling, worlds=2000, astray_blocks=8)
     any_age = {"worlds": 2400, "alike_share": 0.5, "early_share": 0.5, "longest_moves": (3, 5, 9)}
     same_way = {"astray_blocks": 6, "alike_share": 0.3, "same_way_share": 0.6}
+    guarded = {"astray_blocks": 6, "alike_share": 0.5, "same_way_share": 0.5, "guard_share": 0.5}
     configs = (
         first,
         replace(recalling, seed=seed + 7, hours=0.2),
@@ -120,6 +123,7 @@ def phases(seed: int, hours: float | None = None) -> tuple[TrainConfig, ...]:
         replace(astray, seed=seed + 11, hours=0.85, **any_age),
         replace(astray, seed=seed + 12, hours=0.42, longest_moves=(3, 4, 5), **same_way),
         replace(astray, seed=seed + 13, hours=1.0, starts=4, longest_moves=(3, 4, 5, 9), **same_way),
+        replace(astray, seed=seed + 14, hours=0.6, starts=4, longest_moves=(3, 4, 5, 9), **guarded),
     )
     scale = 1.0 if hours is None else hours / sum(config.hours for config in configs)
     return tuple(replace(config, hours=config.hours * scale) for config in configs)

@@ -16,6 +16,8 @@ WINDOW, RETRIEVED = 12, 6
 CONTEXT_FRAMES = WINDOW - BLOCK_FRAMES
 LOCAL = WINDOW - BLOCK_FRAMES - RETRIEVED - 1
 """Past frames that a block which retrieves has in its window, beside the sink."""
+GUARDED = 16
+"""Newest frames that rollouts do not retrieve: what a window of 12 has not evicted, and the guard of 5."""
 MAX_NATIVE_GAP = 240
 FEWEST_SAME_WAY = 3
 """Frames of an earlier move without which it is not worth recalling alone."""
@@ -55,17 +57,19 @@ def choose_retrieved(
     alike_share: float = 0.0,
     early_share: float = 0.0,
     same_way_share: float = 0.0,
+    guard_share: float = 0.0,
 ) -> np.ndarray:
     """Imitate what retrieval finds: mostly views near the last one, duplicates included.
 
     cells are camera cells of the clip's frames. In `alike_share` of the blocks, all or half of the frames
     are those that look most like the last one, wherever they are, by cosines `alike` [frames, frames].
-    There is no guard, unlike in rollouts: clips are short, and without it most blocks after a turn have
-    something to recall. But what was seen last was mostly seen the other way round, and a place must be
-    known from both: `early_share` of the blocks recall nothing after some earlier frame, `same_way_share`
-    only earlier moves in the direction of the coming one, where there are any.
+    Clips are short, and without a guard most blocks after a turn have something to recall; only
+    `guard_share` of the blocks keep the newest frames out, as rollouts do. But what was seen last was mostly
+    seen the other way round, and a place must be known from both: `early_share` of the blocks recall nothing
+    after some earlier frame, `same_way_share` only earlier moves in the direction of the coming one, if any.
     """
-    eligible = np.arange(1, max(start - LOCAL, 1))
+    newest = GUARDED if rng.random() < guard_share else LOCAL
+    eligible = np.arange(1, max(start - newest, 1))
     budget = RETRIEVED if rng.random() < 0.85 else int(rng.integers(0, RETRIEVED))
     if len(eligible) > RETRIEVED and rng.random() < early_share:
         eligible = eligible[: int(rng.integers(RETRIEVED, len(eligible)))]

@@ -11,7 +11,8 @@ from golden_caches import check_cache, check_choices
 from torch import Tensor
 
 from encoder.checkpoint import from_weights, published_config
-from encoder.model import AvgPool, Encoder
+from encoder.model import Encoder
+from encoder.pooling import AvgPool
 from generator.block_sampler import BlockSampler
 from generator.configs import Geometry, Sampling, Window
 from generator.history.history import History, video_spec

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from serving import ServerProcess
 from torch import Tensor
 
-from encoder.model import AvgPool, Encoder, LatentAE, LatentAEConfig
+from encoder.model import Encoder, LatentAE, LatentAEConfig
+from encoder.pooling import AvgPool
 from generator.history.history import latents_of, payloads, video_spec
 from memory_service.client import MemoryClient
 from memory_service.types import LATENT, Block, Query, Span, VideoKey

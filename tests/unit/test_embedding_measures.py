@@ -17,7 +17,8 @@ from encoder.evaluation.geometry import cosine_by_lag, effective_rank, geometry
 from encoder.evaluation.selection import cosine_matrix
 from encoder.evaluation.views import Views
 from encoder.evaluation.window import Window
-from encoder.model import AvgPool, LatentAE, LatentAEConfig
+from encoder.model import LatentAE, LatentAEConfig
+from encoder.pooling import AvgPool
 
 
 def values_at_random(*shape: int) -> np.ndarray:

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from encoder.model import AvgPool, LatentAE, LatentAEConfig, RowPool, pool_named
+from encoder.model import LatentAE, LatentAEConfig
+from encoder.pooling import AvgPool, RowPool, pool_named
 from encoder.untrained import UNTRAINED
 
 SMALL = LatentAEConfig(height=8, width=12, embedding_dim=32, hidden_dims=(16, 32))
@@ -88,6 +89,13 @@ def test_row_pool_keeps_what_lies_above_and_below_and_no_column() -> None:
     profile = rows.encode(latents).unflatten(-1, (16, 8)).mean(-1)
     profile = torch.nn.functional.normalize(profile, dim=-1)
     torch.testing.assert_close(profile, AvgPool(16).encode(latents))
+
+
+@pytest.mark.parametrize(("pool", "expected"), [(AvgPool(16), "16, H, W"), (RowPool(16, 8), "16, 8, W")])
+@pytest.mark.parametrize("shape", [(1, 8, 16, 12), (16, 8, 12)])
+def test_pools_refuse_other_latents(pool: AvgPool | RowPool, expected: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=rf"\[F, {expected}\], got"):
+        pool.encode(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("name", UNTRAINED)

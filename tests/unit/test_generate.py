@@ -6,7 +6,7 @@ import torch
 from grey import PROMPT, grey_backbone, request_for
 from safetensors.torch import load_file
 
-from encoder.model import AvgPool
+from encoder.pooling import AvgPool
 from generator.errors import ConfigError, HistoryNotEmptyError
 from generator.processes.progress import LineMeter
 from generator.records.record import RolloutRecord

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from encoder.model import AvgPool
+from encoder.pooling import AvgPool
 from generator.errors import HistoryNotEmptyError
 from generator.history.history import History, latents_of, payloads, video_spec
 from generator.story.searching import NO_SEARCH, Search

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from grey import grey_backbone, request_for
 
-from encoder.model import AvgPool
+from encoder.pooling import AvgPool
 from generator.errors import KVBudgetError, PlanError
 from generator.kv.config import KVConfig
 from generator.kv.traffic import Traffic

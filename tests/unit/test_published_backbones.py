@@ -12,7 +12,8 @@ from published_weights import FIRST, wrapped, write, write_published
 from torch import Tensor
 
 from encoder.checkpoint import save as save_encoder
-from encoder.model import AvgPool, LatentAE, LatentAEConfig
+from encoder.model import LatentAE, LatentAEConfig
+from encoder.pooling import AvgPool
 from generator.backbones import PUBLISHED, Backbone, Setup, causal_forcing, longlive, self_forcing
 from generator.errors import CheckpointError, ConfigError, MissingFileError
 from generator.options import model as model_options

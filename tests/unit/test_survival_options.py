@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from grey import grey_backbone, request_for
 
-from encoder.model import AvgPool
+from encoder.pooling import AvgPool
 from generator.__main__ import main
 from generator.errors import ConfigError, PlanError
 from generator.options.groups import parser

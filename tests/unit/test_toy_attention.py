@@ -8,7 +8,7 @@ import torch
 from batched_rollouts import Rollouts, eligible
 from diffusers import WanTransformer3DModel
 
-from encoder.model import AvgPool
+from encoder.pooling import AvgPool
 from generator.configs import Geometry, Sampling, Window
 from generator.connect import EMBEDDED, connect
 from generator.history.history import History, video_spec

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from generator.toy.context import LOCAL, choose_retrieved, layout
+from generator.configs import Window
+from generator.methods.context import Span, eligible
+from generator.toy.context import GUARDED, LOCAL, choose_retrieved, layout
+from generator.toy.prompts import BLOCK_FRAMES
 
 NONE = np.zeros(0, int)
 
@@ -100,3 +103,18 @@ def test_what_looks_alike_is_retrieved_wherever_it_is():
     assert sum(len(set(frames.tolist())) == 6 for frames in draws) > 30
     near = [choose_retrieved(cells, 45, rng, alike, alike_share=0.0) for _ in range(50)]
     assert np.mean([4 in frames for frames in near]) < 0.5
+
+
+@pytest.mark.parametrize(("guard_share", "newest"), [(0.0, LOCAL), (1.0, GUARDED)])
+def test_a_guard_keeps_what_rollouts_keep_from_retrieval(guard_share, newest):
+    cells, rng = np.arange(48), np.random.default_rng(0)
+    chosen = [choose_retrieved(cells, 45, rng, guard_share=guard_share) for _ in range(100)]
+    assert np.concatenate(chosen).max() == 44 - newest
+
+
+def test_the_guard_of_clips_is_that_of_the_toys_window():
+    assert eligible(Window(block_frames=BLOCK_FRAMES), Span(45, 48)) == Span(1, 45 - GUARDED)
+
+
+def test_a_guarded_block_too_near_the_start_recalls_nothing():
+    assert choose_retrieved(np.arange(48), GUARDED, np.random.default_rng(0), guard_share=1.0).size == 0

@@ -99,7 +99,7 @@ def test_clips_are_drawn_as_the_configuration_says(codec, monkeypatch):
 
     monkeypatch.setattr("generator.toy.clips.choose_retrieved", retrieved)
     monkeypatch.setattr("generator.toy.clips.sample_camera", camera)
-    shares = {"alike_share": 0.1, "early_share": 0.2, "same_way_share": 0.3}
+    shares = {"alike_share": 0.1, "early_share": 0.2, "same_way_share": 0.3, "guard_share": 0.4}
     config = TrainConfig(**TINY, **shares, longest_moves=(2, 3), method_shares=(("longlive_rag", 1.0),))
     bank, rng = WorldBank(codec, 2, 24, 0), np.random.default_rng(0)
     for _ in range(8):

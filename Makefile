@@ -108,7 +108,7 @@ ablation: setup  ## What each part of retrieval is worth in the toy world, end t
 	$(PIP) --editable '.[$(SERVICE),generator,ablation]'
 	$(BIN)/python -m benchmarks.ablation
 
-toy: setup  ## Train the toy world's codec and generator anew (five and a half hours on two cores), then its encoder
+toy: setup  ## Train the toy world's codec and generator anew (six hours on two cores), then its encoder
 	$(BIN)/python -m generator.toy.training.train --out out/toy
 	$(MAKE) toy-encoder TOY=out/toy
 

@@ -54,7 +54,12 @@ def load(path: Path | str) -> LatentAE:
 
 
 def save(model: LatentAE, path: Path | str) -> None:
-    """Write weights and configuration as safetensors, whole or not at all."""
+    """Write weights and configuration as safetensors, whole or not at all.
+
+    Raises CheckpointError for another suffix, by which `load` would take it for the published format.
+    """
+    if Path(path).suffix != ".safetensors":
+        raise CheckpointError(f"{path}: expected a name that ends in .safetensors")
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     about = {"config": json.dumps(asdict(model.config), sort_keys=True)}
     with replacing(Path(path)) as aside:

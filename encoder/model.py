@@ -55,6 +55,11 @@ class LatentAEConfig:
             raise ValueError(f"every dimension must be at least 1 and hidden_dims not empty, got {self}")
 
     @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """[C, H, W] of the frames that it reads."""
+        return self.in_channels, self.height, self.width
+
+    @property
     def feature_shape(self) -> tuple[int, int, int]:
         """Channels, rows and columns after the last stage."""
         height, width = self.height, self.width
@@ -94,8 +99,8 @@ class LatentAE(nn.Module):
     @torch.inference_mode()
     def encode(self, latents_FCHW: Tensor) -> Tensor:
         """Embeddings [F, D], float32, unit norm."""
-        expected = (self.config.in_channels, self.config.height, self.config.width)
-        if latents_FCHW.shape[1:] != expected:
+        if latents_FCHW.shape[1:] != self.config.latent_shape:
+            expected = ", ".join(map(str, self.config.latent_shape))
             raise ValueError(f"latents must be [F, {expected}], got {tuple(latents_FCHW.shape)}")
         weight = self.encoder.fc.weight
         embedding_FD = self.encoder(latents_FCHW.to(weight.device, weight.dtype))

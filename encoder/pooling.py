@@ -34,15 +34,16 @@ class RowPool:
     """
 
     def __init__(self, channels: int, height: int) -> None:
-        self.rows = (channels, height)
+        self.channels, self.height = channels, height
         self.embedding_dim = channels * height
         self.encoder_id = f"row-pool/{channels}x{height}"
 
     def encode(self, latents_FCHW: Tensor) -> Tensor:
         """Embeddings [F, C * H], float32, unit norm. Raises ValueError for other channels or rows."""
-        if latents_FCHW.ndim != 4 or latents_FCHW.shape[1:3] != self.rows:
-            channels, height = self.rows
-            raise ValueError(f"latents must be [F, {channels}, {height}, W], got {tuple(latents_FCHW.shape)}")
+        if latents_FCHW.ndim != 4 or latents_FCHW.shape[1:3] != (self.channels, self.height):
+            raise ValueError(
+                f"latents must be [F, {self.channels}, {self.height}, W], got {tuple(latents_FCHW.shape)}"
+            )
         return F.normalize(latents_FCHW.float().mean(dim=-1).flatten(1), dim=-1)
 
 

@@ -35,8 +35,10 @@ def trained(weights: Path, out: Path, workers: int, console: Console) -> dict[st
         console.print(f"encoder {name}")
         run = out / "encoders" / name
         _run("train", "--corpus", str(corpus), "--config", config, "--out", str(run), "--cpu")
-        checkpoints[name] = run / "centred.safetensors"
-        _run("centre", str(run / "best.safetensors"), "--corpus", str(corpus), "--out", str(checkpoints[name]))
+        best, centred = run / "best.safetensors", run / "centred.safetensors"
+        if not centred.exists():
+            _run("centre", str(best), "--corpus", str(corpus), "--out", str(centred), "--cpu")
+        checkpoints[name] = centred
     return checkpoints
 
 

@@ -24,8 +24,8 @@ from generator.toy.world import VIEW_CELLS, Panorama, paint
 CEILING_DB = 50.0
 """Views that are the same to the last bit would have an infinite PSNR; rounding alone gives 59 dB."""
 
-PAINTED_CELLS = 400
-"""Width of the panorama that stands for what a scene may show; other worlds are 1 to 6 grey levels off."""
+PAINTED_CELLS = 2000
+"""Width of the panorama that stands for what a scene may show; other worlds are 0.4 to 2 grey levels off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Worth:
     """Per frame, the RMS difference in grey levels of its cells of 8 x 8 pixels from the nearest that the
     painted scene has at the same height."""
     detail: tuple[float, ...]
-    """Per frame, edge energy over that of painted views of the scene: 1 is right, 0 is empty."""
+    """Per frame, edge energy over that of painted views of the scene: 1 is a painted view, 0 is empty."""
     coverage: float
     """Of the columns that a returning block has to show and its local frames do not, the share that at
     least one retrieved frame was to show; 0 where nothing is retrieved."""

@@ -3,7 +3,7 @@
 The beginning is given, up to where the camera has held for four seconds before it turns: the painted world
 itself, put into the memory as the video's past. What is generated goes on from it and comes back to it, so
 that there is a truth to come back to; `from_nothing` leaves the beginning to the generator as well. Without
-the hold, what has just left the view is among the newest 17 frames, which window and guard keep out.
+the hold, what has just left the view is among the newest 16 frames, which window and guard keep out.
 """
 
 from __future__ import annotations

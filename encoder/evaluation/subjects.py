@@ -76,7 +76,7 @@ def _encoder(what: str, latent_shape: Shape) -> Encoder:
     if what in UNTRAINED:
         return pool_named(what, latent_shape)
     model: LatentAE = checkpoint.load(what)
-    reads = (model.config.in_channels, model.config.height, model.config.width)
+    reads = model.config.latent_shape
     if reads != latent_shape:
         raise CheckpointError(f"{what} reads latents of {list(reads)}, the corpus has {list(latent_shape)}")
     return model

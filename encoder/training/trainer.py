@@ -202,8 +202,7 @@ def learning_rate(config: TrainingConfig, step: int, total_steps: int) -> float:
 
 
 def _check(config: TrainingConfig, corpus: Corpus, accelerator: Accelerator) -> None:
-    model = config.model
-    expected = (model.in_channels, model.height, model.width)
+    expected = config.model.latent_shape
     if corpus.latent_shape != expected:
         raise TrainingError(
             f"model is for latent frames of {list(expected)}, the corpus has {list(corpus.latent_shape)}"

@@ -64,7 +64,7 @@ class TrainConfig:
     """Share of the blocks that retrieve nothing but earlier moves in the direction of the coming one, where
     there are any: about half of the blocks that move."""
     guard_share: float = 0.0
-    """Share of the blocks that keep the newest frames from retrieval, as rollouts do."""
+    """Share of the blocks that retrieve none of the newest 16 frames, as in rollouts."""
     longest_moves: tuple[int, ...] = (9,)
     """Blocks that a camera move lasts at most; one of these for each clip."""
     context_noise: float = 0.15
@@ -86,14 +86,16 @@ class TrainConfig:
 
 
 def phases(seed: int, hours: float | None = None) -> tuple[TrainConfig, ...]:
-    """The whole training: everything at first, then seven times more on new worlds, mostly recalling.
+    """The whole training: everything at first, then eight times more on new worlds, mostly recalling.
 
-    The later phases restart the learning rate, lean to high noise, where new columns are decided,
-    and keep contexts clean: without them retrieved places come back for two blocks and then drift.
-    The fourth teaches to come back from that: to trust older frames where the newest went astray. The fifth
-    teaches to tell a place from its likes: without it a world repeats what it retrieves. The sixth
-    varies how long moves are and how old what is recalled; the last two teach to know a place again that was
-    passed in the same direction, where otherwise the way back is remembered best.
+    The later phases restart the learning rate, lean to high noise, where new columns are decided, and keep
+    contexts clean: without them retrieved places come back for two blocks and then drift. The fourth
+    teaches to come back from that: to trust older frames where the newest went astray. The fifth teaches to
+    tell a place from its likes: without it a world repeats what it retrieves. The sixth varies how long
+    moves are and how old what is recalled; the two after it teach to know a place again that was passed in
+    the same direction, where otherwise the way back is remembered best. In the last, half of the blocks
+    retrieve none of the newest 16 frames, as in rollouts: a hold at a new place retrieves its neighbours
+    alone, and the view must not jump there.
 
     Where `hours` says what all of them may take together, each takes its share.
     """

@@ -16,8 +16,10 @@ WINDOW, RETRIEVED = 12, 6
 CONTEXT_FRAMES = WINDOW - BLOCK_FRAMES
 LOCAL = WINDOW - BLOCK_FRAMES - RETRIEVED - 1
 """Past frames that a block which retrieves has in its window, beside the sink."""
-GUARDED = 16
-"""Newest frames that rollouts do not retrieve: what a window of 12 has not evicted, and the guard of 5."""
+GUARD = 5
+NOT_ELIGIBLE = WINDOW - 1 + GUARD
+"""Newest frames that rollouts do not retrieve: those beyond the sink that the window has not evicted, and the
+guard."""
 MAX_NATIVE_GAP = 240
 FEWEST_SAME_WAY = 3
 """Frames of an earlier move without which it is not worth recalling alone."""
@@ -68,7 +70,7 @@ def choose_retrieved(
     seen the other way round, and a place must be known from both: `early_share` of the blocks recall nothing
     after some earlier frame, `same_way_share` only earlier moves in the direction of the coming one, if any.
     """
-    newest = GUARDED if rng.random() < guard_share else LOCAL
+    newest = NOT_ELIGIBLE if guard_share and rng.random() < guard_share else LOCAL
     eligible = np.arange(1, max(start - newest, 1))
     budget = RETRIEVED if rng.random() < 0.85 else int(rng.integers(0, RETRIEVED))
     if len(eligible) > RETRIEVED and rng.random() < early_share:

@@ -105,6 +105,7 @@ def test_numbers_rank_what_is_known_to_be_better(evaluated: Path) -> None:
     drops = np.subtract(near, far)
     assert float(embeddings["toy",]["drop_to_lag_24"]) == pytest.approx(np.mean(drops), abs=1e-5)
     assert (1 - np.array(far) > 1.5 * (1 - np.array(near))).all(), "unlike by how far apart, at any scale"
+    assert drops.min() > 0.002, "scores tell frames apart in the digits that are shown"
     assert float(embeddings["toy",]["times_floor"]) > 1
 
 

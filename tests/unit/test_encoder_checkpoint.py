@@ -124,3 +124,9 @@ def test_files_of_the_format_before_zip_load(tmp_path: Path) -> None:
     content = published(LatentAE(CONFIG))
     torch.save(content, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     assert load(tmp_path / "old.pt").config == CONFIG
+
+
+def test_a_name_that_would_be_read_as_the_published_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"ae\.pt: expected a name that ends in \.safetensors"):
+        save(LatentAE(CONFIG), tmp_path / "ae.pt")
+    assert not list(tmp_path.iterdir())

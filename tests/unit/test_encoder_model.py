@@ -62,7 +62,7 @@ def test_frames_are_embedded_one_by_one() -> None:
 
 
 def test_latents_of_another_shape_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(16, 8, 12\)"):
+    with pytest.raises(ValueError, match=r"\[F, 16, 8, 12\], got \(1, 16, 12, 8\)"):
         LatentAE(SMALL).encode(torch.zeros(1, 16, 12, 8))
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from generator.configs import Window
 from generator.methods.context import Span, eligible
-from generator.toy.context import GUARDED, LOCAL, choose_retrieved, layout
+from generator.toy.context import LOCAL, NOT_ELIGIBLE, choose_retrieved, layout
 from generator.toy.prompts import BLOCK_FRAMES
 
 NONE = np.zeros(0, int)
@@ -105,16 +105,22 @@ def test_what_looks_alike_is_retrieved_wherever_it_is():
     assert np.mean([4 in frames for frames in near]) < 0.5
 
 
-@pytest.mark.parametrize(("guard_share", "newest"), [(0.0, LOCAL), (1.0, GUARDED)])
+@pytest.mark.parametrize(("guard_share", "newest"), [(0.0, LOCAL), (1.0, NOT_ELIGIBLE)])
 def test_a_guard_keeps_what_rollouts_keep_from_retrieval(guard_share, newest):
     cells, rng = np.arange(48), np.random.default_rng(0)
     chosen = [choose_retrieved(cells, 45, rng, guard_share=guard_share) for _ in range(100)]
     assert np.concatenate(chosen).max() == 44 - newest
 
 
-def test_the_guard_of_clips_is_that_of_the_toys_window():
-    assert eligible(Window(block_frames=BLOCK_FRAMES), Span(45, 48)) == Span(1, 45 - GUARDED)
+def test_a_share_of_the_blocks_keeps_the_newest_frames_out():
+    cells, rng = np.arange(48), np.random.default_rng(0)
+    newest = [choose_retrieved(cells, 45, rng, guard_share=0.25).max(initial=0) for _ in range(400)]
+    assert 0.6 < np.mean(np.array(newest) > 45 - NOT_ELIGIBLE) < 0.8
 
 
-def test_a_guarded_block_too_near_the_start_recalls_nothing():
-    assert choose_retrieved(np.arange(48), GUARDED, np.random.default_rng(0), guard_share=1.0).size == 0
+@pytest.mark.parametrize("start", range(0, 48, BLOCK_FRAMES))
+def test_what_clips_may_retrieve_is_what_rollouts_may(start):
+    span = eligible(Window(block_frames=BLOCK_FRAMES), Span(start, start + BLOCK_FRAMES))
+    cells, rng = np.arange(48), np.random.default_rng(0)
+    chosen = np.concatenate([choose_retrieved(cells, start, rng, guard_share=1.0) for _ in range(200)])
+    assert set(chosen) == set(range(span.start, span.stop))

@@ -97,7 +97,8 @@ def _written(found: Estimate, form: str) -> str:
 
 HOW_TO_READ = f"""In brackets: 95 % bootstrap interval over videos, those of one scene taken as independent.
 
-- *revisit*: a view against the first visit of its place in the same video, where it had left the view since
+- *revisit*: a view against the first visit of its place in the same video, where it had left the view since,
+  both without the two columns of cells in which a companion moves from frame to frame
 - *over relative*: the difference, video by video
 - *elsewhere*: the same views against places that share nothing with them
 - *coverage*: of the columns that a returning block has to show and its local frames do not, the share that

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.ablation.arms import Arm
-from benchmarks.ablation.measures import PAINTED_CELLS, Worth, worth
+from benchmarks.ablation.measures import MEASURES, Worth, worth
 from benchmarks.ablation.stories import Story
 from encoder import checkpoint
 from encoder.model import Encoder
@@ -66,7 +66,7 @@ class Job:
                 self.num_frames,
                 _identity(self.weights),
                 self._encoder_id(),
-                PAINTED_CELLS,
+                MEASURES,
             ]
         )
         digest = hashlib.sha256(depends.encode()).hexdigest()[:12]

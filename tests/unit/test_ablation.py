@@ -33,7 +33,7 @@ def painted(story: Story, num_frames: int, world_seed: int = 1) -> np.ndarray:
     cells = story.cells(num_frames)
     path = cells - cells.min()
     world = paint(story.scene, int(path.max()) + VIEW_CELLS, np.random.default_rng(world_seed))
-    return np.stack([world.view(int(cell), 0) for cell in path])
+    return np.stack([world.view(int(cell), frame % 2) for frame, cell in enumerate(path)])
 
 
 def attended(arm, story: Story, num_frames: int) -> list[Context]:
@@ -145,6 +145,18 @@ def test_the_world_itself_is_worth_most_and_another_world_least() -> None:
     forgotten = worth(np.concatenate([true[:turn], other[turn:]]), cells, story.scene, [])
     assert forgotten.revisit_psnr_db < 20
     assert forgotten.revisit_ssim < 0.8
+
+
+@pytest.mark.parametrize("companion", ["with a bird", "with a balloon"])
+def test_a_place_is_the_same_at_the_other_stroke_of_a_companion(companion) -> None:
+    """A hold of five blocks is an odd number of frames, so that each place comes back at the other stroke."""
+    prompt = f"a summer village at noon with hills {companion}; pan right 6s, hold 4s, pan left 6s"
+    story = Story(prompt, 0, given_frames=0)
+    frames, cells = painted(story, 63), story.cells(63).tolist()
+    found = worth(frames, cells, story.scene, [])
+    assert {db for _, db in found.returns_db} == {CEILING_DB}
+    last = found.returns_db[-1][0]
+    assert (frames[last] != frames[cells.index(cells[last])]).any(), "the companion did move"
 
 
 def test_drift_shows_in_looks_and_detail_and_not_in_where_things_stand() -> None:

@@ -17,9 +17,10 @@ CONTEXT_FRAMES = WINDOW - BLOCK_FRAMES
 LOCAL = WINDOW - BLOCK_FRAMES - RETRIEVED - 1
 """Past frames that a block which retrieves has in its window, beside the sink."""
 GUARD = 5
+"""Frames behind the window that rollouts keep from retrieval as well."""
 NOT_ELIGIBLE = WINDOW - 1 + GUARD
-"""Newest frames that rollouts do not retrieve: those beyond the sink that the window has not evicted, and the
-guard."""
+"""Newest frames that rollouts do not retrieve: as many as the window holds beside the sink, whether they are
+attended or not, and the guard."""
 MAX_NATIVE_GAP = 240
 FEWEST_SAME_WAY = 3
 """Frames of an earlier move without which it is not worth recalling alone."""

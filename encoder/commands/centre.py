@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from encoder.commands.corpus import fail
+from encoder.commands.corpus import add_corpus, fail
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:
@@ -22,14 +22,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         "centre", help="move the embedding's origin to the mean of a corpus", description=__doc__
     )
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="ours or the published one")
-    parser.add_argument(
-        "--corpus",
-        action="append",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help="folder or file of latents, such as it was trained on; may be repeated",
-    )
+    add_corpus(parser, "folder or file of latents, such as it was trained on")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE.safetensors", help="another file than CHECKPOINT"
     )

@@ -55,6 +55,18 @@ def list_videos(options: argparse.Namespace) -> int:
     return 0
 
 
+def add_corpus(parser: argparse.ArgumentParser, what: str) -> None:
+    """The option by which other commands take a corpus."""
+    parser.add_argument(
+        "--corpus",
+        action="append",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help=f"{what}; may be repeated",
+    )
+
+
 def fail(error: object) -> int:
     """Say why a command cannot go on; its exit code."""
     Console(stderr=True, style="red", highlight=False, markup=False, soft_wrap=True).print(

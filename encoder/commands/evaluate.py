@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from encoder.commands.corpus import add_corpus
 from encoder.evaluation.selection import Selection
 from encoder.evaluation.window import Window
 from encoder.untrained import AVG_POOL, UNTRAINED
@@ -30,14 +31,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--corpus",
-        action="append",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help="folder or file of latents, or a video file, read as pixels; may be repeated",
-    )
+    add_corpus(parser, "folder or file of latents, or a video file, read as pixels")
     parser.add_argument(
         "--encoder",
         action="append",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from encoder.commands.corpus import fail
+from encoder.commands.corpus import add_corpus, fail
 
 if TYPE_CHECKING:
     from encoder.training.trainer import Trainer
@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:
     parser = commands.add_parser("train", help="train the autoencoder on a corpus", description=__doc__)
-    parser.add_argument(
-        "--corpus",
-        action="append",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help="folder or file of latents; may be repeated",
-    )
+    add_corpus(parser, "folder or file of latents")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="what comes out goes here")
     parser.add_argument(
         "--config",

@@ -26,7 +26,7 @@ SMALLEST_SPREAD = 1e-5
 
 
 class CentringError(Exception):
-    """Embeddings that have no centre worth moving to; the message says why."""
+    """What cannot be centred, or its result not be kept where it was asked for; the message says why."""
 
 
 @torch.inference_mode()
